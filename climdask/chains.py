@@ -1,0 +1,359 @@
+"""The arithmetic of one chain: which years it steps through, and what each step reads.
+
+A chain has a trunk (the historical experiment) and one leg for each scenario that follows it;
+without scenarios the trunk is the only leg. Each leg is a sequence of :class:`Step`, one for each
+source year; each step adds a year to the running sum and drops the one that left the window.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from climdask.inventory import InputFile
+from climdask.years import Window
+
+
+@dataclass(frozen=True, order=True)
+class BlockId:
+    """The values of one source year.
+
+    Attributes:
+        leg: the leg whose files hold the year; the trunk's, up to the last historical year.
+        again: read a second time, for the year to leave the sum (where there is no ring).
+    """
+
+    leg: str
+    year: int
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class CarryId:
+    """The running sum of a leg after a year."""
+
+    leg: str
+    year: int
+
+
+@dataclass(frozen=True)
+class FileSlice:
+    """The years of a file that one task reads; ``first_year`` and ``last_year`` included."""
+
+    file: InputFile
+    first_year: int
+    last_year: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One year of a leg.
+
+    Attributes:
+        before: the sum that the step starts from; None for an empty one.
+        restores: ``before`` is a checkpoint of an earlier run.
+        enters, leaves: the blocks added and dropped; None in a gap of the archive.
+        is_target: the sum after this step makes a normal.
+        has_checkpoint: the sum after this step is saved.
+    """
+
+    leg: str
+    year: int
+    before: CarryId | None
+    restores: bool
+    enters: BlockId | None
+    leaves: BlockId | None
+    is_target: bool
+    has_checkpoint: bool
+
+
+@dataclass(frozen=True)
+class Read:
+    """One opening of one file.
+
+    Attributes:
+        slice: what is read; ``slice.file.years`` may hold more.
+        blocks: the blocks that get values from it, in order of year.
+        first_use: leg, and place of the step on the way through trunk and leg.
+        last_uses: for each leg that uses a block of it, the last year that does.
+        after: index in ``Legs.reads`` of the slice of the same file that comes before it.
+    """
+
+    slice: FileSlice
+    blocks: tuple[BlockId, ...]
+    first_use: tuple[str, int]
+    last_uses: tuple[tuple[str, int], ...]
+    after: int | None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a chain still has to make.
+
+    Attributes:
+        window: years in the window.
+        trunk: name of the historical experiment.
+        last_historical_year: last year that the trunk serves.
+        targets: target years by leg, the trunk among the legs.
+        checkpoints: years by leg whose carry an earlier run saved.
+        checkpoint_every: years between checkpoints.
+        keep_ring: keep the window's blocks in memory; else read the leaving year again.
+        slice_years: years of one file that one task may read at most.
+    """
+
+    window: int
+    trunk: str
+    last_historical_year: int
+    targets: Mapping[str, Collection[int]]
+    checkpoints: Mapping[str, Collection[int]] = field(default_factory=dict)
+    checkpoint_every: int = 10
+    keep_ring: bool = True
+    slice_years: int = 1
+
+
+@dataclass(frozen=True)
+class Legs:
+    """A chain laid out: steps by leg, trunk first, and the openings of files in order of use."""
+
+    trunk: str
+    steps: Mapping[str, tuple[Step, ...]]
+    reads: tuple[Read, ...]
+
+    def way(self, leg: str) -> tuple[Step, ...]:
+        """Return the steps of trunk and leg, one after the other."""
+        own = () if leg == self.trunk else self.steps.get(leg, ())
+        return self.steps.get(self.trunk, ()) + own
+
+    @property
+    def n_targets(self) -> int:
+        """How many normals (of all regions together) the chain makes."""
+        return sum(step.is_target for steps in self.steps.values() for step in steps)
+
+
+def lay_out(demand: Demand, files: Mapping[str, Sequence[InputFile]]) -> Legs:
+    """Lay out the steps and readings of a chain.
+
+    Args:
+        demand: what is wanted.
+        files: the files that serve each leg, in order of time; those of the trunk are used up
+            to the last historical year, those of a scenario after it.
+    """
+    sources = sources_of(demand, files)
+    steps = _steps(demand, sources)
+    return Legs(demand.trunk, steps, _reads(demand, steps, sources))
+
+
+Sources = Mapping[tuple[str, int], tuple[InputFile, ...]]
+
+
+def sources_of(demand: Demand, files: Mapping[str, Sequence[InputFile]]) -> Sources:
+    """Map (leg, year) to the files that hold the year; a year may need two."""
+    found: dict[tuple[str, int], list[InputFile]] = defaultdict(list)
+    for leg, own in files.items():
+        for file in own:
+            for year in file.years:
+                if (year <= demand.last_historical_year) == (leg == demand.trunk):
+                    found[leg, year].append(file)
+    return {key: tuple(own) for key, own in found.items()}
+
+
+def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
+    """Lay out the trunk and the legs; see the numbered cases in :func:`_stretches`."""
+    trunk, last = demand.trunk, demand.last_historical_year
+    wanted = {leg: _years(demand, leg) for leg in demand.targets}
+    own = {
+        leg: list(_stretches(demand, leg, {y for y in years if y > last}))
+        for leg, years in wanted.items()
+        if leg != trunk
+    }
+    # A leg leans on the trunk if its first window reaches back into it, unless it restores a
+    # checkpoint of its own.
+    leaning = [
+        leg
+        for leg, stretches in own.items()
+        if stretches
+        and min(wanted[leg]) <= last
+        and stretches[0].first == last + 1
+        and stretches[0].restores is None
+    ]
+    trunk_years = set(wanted.get(trunk, ())).union(
+        *({y for y in wanted[leg] if y <= last} for leg in leaning)
+    )
+    trunk_stretches = list(_stretches(demand, trunk, trunk_years, leads_on=bool(leaning)))
+    steps = {trunk: _walk(demand, sources, trunk, trunk_stretches, bool(leaning))}
+    for leg, stretches in own.items():
+        if leg in leaning:
+            stretches[0] = stretches[0].continuing(trunk_stretches[-1])
+        steps[leg] = _walk(demand, sources, leg, stretches, False)
+    return steps
+
+
+def _years(demand: Demand, leg: str) -> set[int]:
+    """Return the years of all windows of a leg."""
+    return {y for t in demand.targets[leg] for y in Window.ending(t, demand.window).years}
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Years that follow each other in one leg.
+
+    Attributes:
+        first, last: years, both included; ``first > last`` if nothing is left but to lead on.
+        sum_start: first year that is in the sum as the stretch begins.
+        before: the carry it starts from, if any; ``restores`` if that is a checkpoint.
+    """
+
+    leg: str
+    first: int
+    last: int
+    sum_start: int
+    before: CarryId | None
+    restores: CarryId | None
+
+    def continuing(self, trunk: _Stretch) -> _Stretch:
+        """Return this stretch of a leg, starting from the end of the trunk's last stretch."""
+        nothing_left = trunk.first > trunk.last
+        return _Stretch(
+            self.leg,
+            self.first,
+            self.last,
+            trunk.sum_start,
+            CarryId(trunk.leg, trunk.last),
+            trunk.restores if nothing_left else None,
+        )
+
+
+def _stretches(
+    demand: Demand, leg: str, years: Iterable[int], *, leads_on: bool = False
+) -> Iterator[_Stretch]:
+    """Cut the years of a leg into stretches, each started in the cheapest safe way.
+
+    1. Nothing saved: start from an empty sum and fill the window.
+    2. An earlier run saved a carry within the stretch, before its first target: start there.
+       The years before it are read only as they leave the window.
+    3. The first window reaches back into the trunk: start from the trunk's end
+       (:meth:`_Stretch.continuing`).
+    """
+    targets = sorted(demand.targets.get(leg, ()))
+    for first, last in _runs(years):
+        due = [t for t in targets if first <= t <= last]
+        if leads_on and last == demand.last_historical_year:
+            due.append(last + 1)
+        saved = [c for c in demand.checkpoints.get(leg, ()) if first <= c < due[0]]
+        if saved:
+            carry = CarryId(leg, max(saved))
+            start = carry.year - demand.window + 1
+            yield _Stretch(leg, carry.year + 1, last, start, carry, carry)
+        else:
+            yield _Stretch(leg, first, last, first, None, None)
+
+
+def _runs(years: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and last of each run of years that follow each other."""
+    ordered = sorted(years)
+    starts = [y for i, y in enumerate(ordered) if i == 0 or ordered[i - 1] != y - 1]
+    ends = [y for i, y in enumerate(ordered) if i + 1 == len(ordered) or ordered[i + 1] != y + 1]
+    return zip(starts, ends, strict=True)
+
+
+def _walk(
+    demand: Demand, sources: Sources, leg: str, stretches: Sequence[_Stretch], leads_on: bool
+) -> tuple[Step, ...]:
+    """Turn stretches into steps."""
+    targets = set(demand.targets.get(leg, ()))
+    steps: list[Step] = []
+    for stretch in stretches:
+        for year in range(stretch.first, stretch.last + 1):
+            begins = year == stretch.first
+            gone = year - demand.window
+            ends = year == stretches[-1].last
+            is_full = gone + 1 >= stretch.sum_start
+            steps.append(
+                Step(
+                    leg,
+                    year,
+                    before=stretch.before if begins else CarryId(leg, year - 1),
+                    restores=begins and stretch.restores is not None,
+                    enters=_block(demand, sources, leg, year),
+                    leaves=_block(demand, sources, leg, gone, leaves=True)
+                    if gone >= stretch.sum_start
+                    else None,
+                    is_target=year in targets,
+                    has_checkpoint=is_full
+                    and (leads_on if ends else year % demand.checkpoint_every == 0),
+                )
+            )
+    return tuple(steps)
+
+
+def _block(
+    demand: Demand, sources: Sources, leg: str, year: int, *, leaves: bool = False
+) -> BlockId | None:
+    owner = demand.trunk if year <= demand.last_historical_year else leg
+    if (owner, year) not in sources:
+        return None
+    return BlockId(owner, year, again=leaves and not demand.keep_ring)
+
+
+def _reads(
+    demand: Demand, steps: Mapping[str, tuple[Step, ...]], sources: Sources
+) -> tuple[Read, ...]:
+    """Collect the openings of files, in order of first use."""
+    first_use, last_uses = _uses(demand, steps)
+    by_file: dict[tuple[str, bool, InputFile], list[BlockId]] = defaultdict(list)
+    for block in sorted(first_use):
+        for file in sources[block.leg, block.year]:
+            by_file[block.leg, block.again, file].append(block)
+    reads: list[Read] = []
+    latest: dict[str, int] = {}
+    parts = [
+        (min(first_use[b][::-1] for b in part), file, part)
+        for (_, _, file), blocks in by_file.items()
+        for part in _parts(blocks, demand.slice_years)
+    ]
+    for _, file, part in sorted(parts, key=lambda p: (p[0], p[1].path, p[2])):
+        uses: dict[str, int] = defaultdict(int)
+        for block in part:
+            for leg, year in last_uses[block].items():
+                uses[leg] = max(uses[leg], year)
+        reads.append(
+            Read(
+                FileSlice(file, part[0].year, part[-1].year),
+                tuple(part),
+                min((first_use[b] for b in part), key=lambda use: (use[1], use[0])),
+                tuple(sorted(uses.items())),
+                latest.get(file.path),
+            )
+        )
+        latest[file.path] = len(reads) - 1
+    return tuple(reads)
+
+
+def _uses(
+    demand: Demand, steps: Mapping[str, tuple[Step, ...]]
+) -> tuple[dict[BlockId, tuple[str, int]], dict[BlockId, dict[str, int]]]:
+    """Find where each block is used first (leg, place), and by each leg last (year)."""
+    first: dict[BlockId, tuple[str, int]] = {}
+    last: dict[BlockId, dict[str, int]] = defaultdict(dict)
+    for leg, own in steps.items():
+        offset = 0 if leg == demand.trunk else len(steps[demand.trunk])
+        for place, step in enumerate(own, start=offset):
+            for block in (step.enters, step.leaves):
+                if block is not None:
+                    if block not in first or place < first[block][1]:
+                        first[block] = (leg, place)
+                    last[block][leg] = step.year
+    return first, last
+
+
+def _parts(blocks: Sequence[BlockId], most: int) -> Iterator[list[BlockId]]:
+    """Cut blocks of one file into runs of years, at most ``most`` long."""
+    part: list[BlockId] = []
+    for block in blocks:
+        if part and (len(part) == most or block.year != part[-1].year + 1):
+            yield part
+            part = []
+        part.append(block)
+    if part:
+        yield part

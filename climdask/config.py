@@ -1,0 +1,288 @@
+"""The workflow YAML: read, checked, and turned into a :class:`Workflow`.
+
+Every mistake is a :class:`ConfigError` that names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from climdask.errors import ConfigError, InventoryError, did_you_mean
+from climdask.inventory import PATTERNS, Query, check_pattern
+from climdask.regions import DEFAULT_REGIONS, Box
+from climdask.yamlfiles import NAME, read_yaml, validate
+
+VARIABLE = r"^[A-Za-z][A-Za-z0-9_]*$"
+
+Facet = Annotated[str, Field(pattern=NAME, max_length=80)]
+Variable = Annotated[str, Field(pattern=VARIABLE, max_length=80)]
+Period = Literal["historical", "hybrid", "scenario"]
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list | type(None)) else [value]
+
+
+def _as_years(value: object) -> object:
+    """Accept one year, range or period, or a list of them; keep fractions and the like out."""
+    values = value if isinstance(value, list) else [value]
+    for item in values:
+        if isinstance(item, bool) or not isinstance(item, int | str):
+            raise ValueError(f"{item!r} is no year, range of years or name of a period")
+    return values
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(_Section):
+    """Where the files are, and what their names mean."""
+
+    root: Path = Field(description="Folder below which the input files are; ${NAME} is expanded.")
+    pattern: str = Field(
+        "nex-gddp",
+        description=f"One of {', '.join(PATTERNS)}, or a path below root with {{facets}}, "
+        "[optional parts] and *.",
+    )
+    facets: dict[Literal["model", "scenario", "member", "grid", "start", "end"], Facet] = Field(
+        default_factory=dict, description="Values that the names do not say."
+    )
+
+    @model_validator(mode="after")
+    def _pattern_is_sound(self) -> Input:
+        try:
+            check_pattern(PATTERNS.get(self.pattern, self.pattern), self.facets)
+        except InventoryError as error:
+            raise ValueError(str(error).removeprefix("input.")) from None
+        return self
+
+
+class Region(_Section):
+    """A box, inclusive on cell centres."""
+
+    name: Facet
+    lon: tuple[float, float] = Field(description="Western and eastern edge, degrees east.")
+    lat: tuple[float, float] = Field(description="Southern and northern edge, degrees north.")
+
+    @model_validator(mode="after")
+    def _edges_are_degrees(self) -> Region:
+        south, north = self.lat
+        if not -90 <= south <= north <= 90:
+            swapped = -90 <= self.lon[0] <= self.lon[1] <= 90
+            raise ValueError(
+                f"lat {list(self.lat)} must be [south, north] within -90 to 90"
+                + ("; are lat and lon swapped?" if swapped else "")
+            )
+        if not all(-180 <= edge <= 360 for edge in self.lon):
+            raise ValueError(f"lon {list(self.lon)} must be [west, east] within -180 to 360")
+        return self
+
+    @property
+    def box(self) -> Box:
+        """The region for the arithmetic."""
+        return Box(self.name, *self.lon, *self.lat)
+
+
+class Output(_Section):
+    """Where the normals go."""
+
+    root: Path = Field(Path("normals"), description="Folder for the normals.")
+    format: Literal["netcdf"] = Field("netcdf", description="Format of the normals.")
+    deflate_level: int = Field(4, ge=0, le=9, description="zlib level of the normals, 0 for none.")
+    count: bool = Field(False, description="Also write the number of values behind each mean.")
+
+
+class Execution(_Section):
+    """How the work is done; nothing here changes a number."""
+
+    cores_per_variable: int = Field(1, ge=1, le=256, description="Threads of a home worker.")
+    lookahead: int | None = Field(
+        None, ge=1, le=100, description="Years that reads may run ahead of the chain."
+    )
+    checkpoint_every: int = Field(10, ge=1, le=1000, description="Years between checkpoints.")
+    on_bad_file: Literal["fail", "skip"] = Field(
+        "fail", description="skip: a damaged file counts as a gap, under min_years."
+    )
+    retries: int = Field(2, ge=0, le=20, description="How often a failed read is tried again.")
+    lock_dir: Path | None = Field(
+        None, description="Folder for file locks, on a filesystem that all workers share."
+    )
+    lock_timeout: float = Field(
+        600.0, gt=0, description="Seconds to wait for a file that another run has open."
+    )
+
+
+class Workflow(_Section):
+    """One workflow: what to read, which normals to make, where to write them."""
+
+    input: Input
+    models: Annotated[list[Facet] | None, BeforeValidator(_as_list)] = Field(
+        None, min_length=1, description="Models; all that are found if left out."
+    )
+    members: Annotated[list[Facet] | None, BeforeValidator(_as_list)] = Field(
+        None, min_length=1, description="Ensemble members; all that are found if left out."
+    )
+    grids: Annotated[list[Facet] | None, BeforeValidator(_as_list)] = Field(
+        None, min_length=1, description="Grid labels; all that are found if left out."
+    )
+    variables: Annotated[list[Variable], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="Variables, as in the files."
+    )
+    historical: Facet = Field("historical", description="Name of the historical experiment.")
+    scenarios: Annotated[list[Facet], BeforeValidator(_as_list)] = Field(
+        default_factory=list, description="Scenarios that follow the historical experiment."
+    )
+    last_historical_year: int | None = Field(
+        None,
+        ge=1,
+        le=9999,
+        description="2014 in CMIP6, 2005 in CMIP5; by default from the scenarios' names "
+        "(ssp… or rcp…), or the last historical file where there is no scenario.",
+    )
+    regions: Annotated[list[Region | str], BeforeValidator(_as_list)] = Field(
+        min_length=1,
+        description=f"Names ({', '.join(DEFAULT_REGIONS)}) or boxes with name, lon and lat.",
+    )
+    window: int = Field(30, ge=1, le=1000, description="Years in the window.")
+    targets: Annotated[list[int | str], BeforeValidator(_as_years)] = Field(
+        default_factory=lambda: ["all"],
+        min_length=1,
+        description="all; or years, ranges such as 1980-2100, and the periods "
+        "historical, hybrid, scenario.",
+    )
+    leap_day: Literal["drop", "keep"] = Field("drop", description="What happens to 29 February.")
+    min_years: int | None = Field(
+        None, ge=1, description="Source years that a normal needs; 25 of 30 by default."
+    )
+    partial_windows: bool = Field(
+        False, description="Allow windows that begin before or end after the record."
+    )
+    output: Output = Field(default_factory=Output)
+    run: Execution = Field(default_factory=Execution)
+
+    @field_validator("variables", "scenarios", "models", "members", "grids")
+    @classmethod
+    def _no_doubles(cls, values: list[str] | None) -> list[str] | None:
+        doubled = sorted({v for v in values or [] if (values or []).count(v) > 1})
+        if doubled:
+            raise ValueError(f"{', '.join(doubled)} is named more than once")
+        return values
+
+    @field_validator("regions")
+    @classmethod
+    def _regions_are_known(cls, values: list[Region | str]) -> list[Region | str]:
+        for value in values:
+            if isinstance(value, str) and value not in DEFAULT_REGIONS:
+                raise ValueError(
+                    f'"{value}" is none of {", ".join(DEFAULT_REGIONS)}'
+                    f"{did_you_mean(value, DEFAULT_REGIONS)}; an own box needs name, lon and lat"
+                )
+        names = [v if isinstance(v, str) else v.name for v in values]
+        doubled = sorted({n for n in names if names.count(n) > 1})
+        if doubled:
+            raise ValueError(f"{', '.join(doubled)} is named more than once")
+        return values
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_are_years(cls, values: list[str | int]) -> list[str | int]:
+        for value in values:
+            if isinstance(value, str) and value not in (*get_args(Period), "all"):
+                span(value)
+        return values
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Workflow:
+        if self.min_years is not None and self.min_years > self.window:
+            raise ValueError(
+                f"min_years: {self.min_years} is more than window: {self.window}; "
+                "a window never has that many years"
+            )
+        if self.historical in self.scenarios:
+            raise ValueError(f'scenarios: "{self.historical}" is the historical experiment')
+        return self
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The regions, in order."""
+        return tuple(DEFAULT_REGIONS[r] if isinstance(r, str) else r.box for r in self.regions)
+
+    @property
+    def years_needed(self) -> int:
+        """``min_years``, or its default: 25 of 30, and the same share of other windows."""
+        return self.min_years if self.min_years is not None else -(-25 * self.window // 30)
+
+    @property
+    def lookahead(self) -> int:
+        """Years that reads may run ahead of the chain."""
+        return self.run.lookahead or max(3, self.run.cores_per_variable + 1)
+
+    @property
+    def query(self) -> Query:
+        """What to look for in the input root."""
+        wanted = {
+            "variable": self.variables,
+            "scenario": [self.historical, *self.scenarios],
+            "model": self.models,
+            "member": self.members,
+            "grid": self.grids,
+        }
+        given = {facet: values for facet, values in wanted.items() if values}
+        return Query(self.input.root, self.input.pattern, given, dict(self.input.facets))
+
+
+def span(text: str) -> range:
+    """Read ``1980-2100`` as a range of years, both ends included.
+
+    Raises:
+        ValueError: the text is no such range.
+    """
+    found = re.fullmatch(r"\s*(\d{1,4})\s*-\s*(\d{1,4})\s*", text)
+    if not found or int(found[1]) > int(found[2]):
+        periods = (*get_args(Period), "all")
+        raise ValueError(
+            f'"{text}" is neither a range of years such as 1980-2100 nor one of '
+            f"{', '.join(periods)}{did_you_mean(text, periods)}"
+        )
+    return range(int(found[1]), int(found[2]) + 1)
+
+
+def load(source: str | os.PathLike[str] | Mapping[str, Any], **overrides: Any) -> Workflow:
+    """Read a workflow from a YAML file or a mapping.
+
+    Args:
+        source: path of a YAML file, or the same content as a mapping.
+        overrides: ``input_root`` and ``output_root``, which win over the file.
+
+    Relative paths in a file are relative to the working folder, as on a command line.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong.
+    """
+    if isinstance(source, Mapping):
+        content, name = dict(source), "workflow"
+    else:
+        content, name = read_yaml(Path(source)), str(source)
+    for key, value in overrides.items():
+        section, _, entry = key.partition("_")
+        if value is not None:
+            if not isinstance(content.get(section, {}), dict):
+                raise ConfigError(f"{name}: {section}: expected keys and values")
+            content[section] = {**content.get(section, {}), entry: value}
+    return validate(Workflow, content, name)
+
+
+def schema() -> str:
+    """Return the JSON schema of the workflow YAML, for editors."""
+    content = Workflow.model_json_schema()
+    content["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    content["title"] = "climdask workflow"
+    return json.dumps(content, indent=2)

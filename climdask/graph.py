@@ -1,0 +1,173 @@
+"""The graph builder: a chain becomes keyed Dask tasks, with file tokens and priorities.
+
+Keys are identities: ``(group, chain id, leg, year, run id)``. The group, such as ``pr-read``, is
+what the dashboard shows; it begins with the variable because Dask's key_split stops at words with
+digits. With less than all five in the key, a second model's ``pr`` would silently get the first
+model's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask._task_spec import DataNode, Task, TaskRef
+
+from climdask import tasks
+from climdask.chains import BlockId, CarryId, Read, Step
+from climdask.files import file_id
+from climdask.plan import Chain, Plan
+from climdask.state import checkpoint_path
+from climdask.tasks import RunContext
+
+Key = tuple[str, str, str, int, str]
+
+# Which tasks go first: what frees memory before what fills it. Within a stage, early years first.
+_ORDER = {"write": 4, "tick": 4, "checkpoint": 3, "window": 3, "restore": 2, "chain": 2, "read": 1}
+_MOST_YEARS = 100_000
+
+
+@dataclass
+class ChainGraph:
+    """The tasks of one chain.
+
+    Attributes:
+        tasks: by key.
+        wanted: keys whose results the run waits for: writes and checkpoints.
+        tokens: file token by key, of the tasks that open a file.
+        places: how far along the chain each key is, in years; for priorities.
+        home: group of chains that must share a worker.
+    """
+
+    chain_id: str
+    home: str
+    tasks: dict[Key, Any] = field(default_factory=dict)
+    wanted: list[Key] = field(default_factory=list)
+    tokens: dict[Key, str] = field(default_factory=dict)
+    places: dict[Key, int] = field(default_factory=dict)
+
+    def resources(self, key: Hashable) -> dict[str, int]:
+        """Return the file token that a key needs, as Dask resources."""
+        token = self.tokens.get(key)  # type: ignore[call-overload]
+        return {token: 1} if token else {}
+
+    def priority(self, key: Hashable) -> int:
+        """Return the priority of a key; a larger one runs first."""
+        stage = stage_of(key)
+        return _ORDER[stage] * _MOST_YEARS - self.places.get(key, 0)  # type: ignore[call-overload]
+
+
+def stage_of(key: Any) -> str:
+    """Return the stage that a key's group names, such as ``read`` of ``pr-read``."""
+    return str(key[0]).rpartition("-")[2]
+
+
+def token_name(plan: Plan, read: Read) -> str:
+    """Return the resource that stands for the right to have a file open."""
+    return f"file:{file_id(plan.input_path(read.slice.file))}"
+
+
+def build_chain(plan: Plan, chain: Chain, context: RunContext) -> ChainGraph:
+    """Build the tasks of one chain.
+
+    Each read waits for the tick ``lookahead`` steps before its first use, so that the reads run
+    ahead of the chain, but not far.
+    """
+    return _Builder(plan, chain, context, ChainGraph(chain.id, chain.home)).build()
+
+
+@dataclass(frozen=True)
+class _Builder:
+    plan: Plan
+    chain: Chain
+    context: RunContext
+    graph: ChainGraph
+
+    def build(self) -> ChainGraph:
+        self._add("chain", "", 0, DataNode, self.chain.spec, place=0)
+        readings = self._reads()
+        trunk = self.chain.legs.trunk
+        offset = len(self.chain.legs.steps[trunk])
+        for leg, steps in self.chain.legs.steps.items():
+            unsaved: list[Key] = []
+            for place, step in enumerate(steps, start=0 if leg == trunk else offset):
+                self._step(step, readings, place, unsaved)
+        return self.graph
+
+    def key(self, stage: str, leg: str, year: int) -> Key:
+        group = f"{self.chain.spec.variable}-{stage}"
+        return (group, self.chain.id, leg, year, self.context.run_id)
+
+    def _add(self, stage: str, leg: str, year: int, task: Any, *args: Any, place: int) -> Key:
+        key = self.key(stage, leg, year)
+        self.graph.places[key] = place
+        if task is DataNode:
+            self.graph.tasks[key] = DataNode(key, *args)
+        else:
+            common = (TaskRef(self.key("chain", "", 0)), self.context)
+            self.graph.tasks[key] = Task(key, task, *common, *args)
+        return key
+
+    def _reads(self) -> Mapping[BlockId, list[Key]]:
+        """Add the reads; return the keys that each block comes from."""
+        readings: dict[BlockId, list[Key]] = {}
+        keys: list[Key] = []
+        for index, read in enumerate(self.chain.legs.reads):
+            leg, place = read.first_use
+            waits = [] if read.after is None else [keys[read.after]]
+            early = place - self.plan.workflow.lookahead
+            if early >= 0:
+                step = self.chain.legs.way(leg)[early]
+                waits.append(self.key("tick", step.leg, step.year))
+            # The index tells apart the reads of one year: two files, or a second opening.
+            key = self._add(
+                "read", f"{leg}/{index}", read.slice.first_year, tasks.read, read,
+                *map(TaskRef, waits), place=place,
+            )  # fmt: skip
+            self.graph.tokens[key] = token_name(self.plan, read)
+            keys.append(key)
+            for block in read.blocks:
+                readings.setdefault(block, []).append(key)
+        return readings
+
+    def _step(
+        self, step: Step, readings: Mapping[BlockId, list[Key]], place: int, unsaved: list[Key]
+    ) -> None:
+        at = (step.leg, step.year)
+        blocks = [b for b in (step.enters, step.leaves) if b is not None]
+        parts = dict.fromkeys(k for b in blocks for k in readings[b])
+        before = self._before(step, place)
+        window = self._add(
+            "window", *at, tasks.window, step, before, *map(TaskRef, parts), place=place
+        )
+        last = window
+        if step.is_target:
+            job = self.chain.job(*at)
+            last = self._add("write", *at, tasks.write, job, TaskRef(window), place=place)
+            self.graph.wanted.append(last)
+            unsaved.append(last)
+        self._add_tick(at, last, place)
+        if step.has_checkpoint:
+            path = checkpoint_path(self.context.folder, self.chain, *at)
+            key = self._add(
+                "checkpoint", *at, tasks.checkpoint, CarryId(*at), path, TaskRef(window),
+                *map(TaskRef, unsaved), place=place,
+            )  # fmt: skip
+            self.graph.wanted.append(key)
+            # The next checkpoint follows this one, and so all writes before it.
+            unsaved[:] = [key]
+
+    def _add_tick(self, at: tuple[str, int], last: Key, place: int) -> None:
+        self._add("tick", *at, tasks.tick, TaskRef(last), place=place)
+
+    def _before(self, step: Step, place: int) -> Any:
+        if step.before is None:
+            return None
+        at = (step.before.leg, step.before.year)
+        if not step.restores:
+            return TaskRef(self.key("window", *at))
+        if self.key("restore", *at) not in self.graph.tasks:
+            path = checkpoint_path(self.context.folder, self.chain, *at)
+            self._add("restore", *at, tasks.restore, path, place=place)
+        return TaskRef(self.key("restore", *at))

@@ -1,0 +1,356 @@
+"""The inventory: which files there are, judged by their names alone.
+
+A pattern such as ``{variable}/{scenario}/{variable}_day_{model}_{scenario}_{year}[_{version}].nc``
+is walked folder by folder, so that a large archive is never listed whole. ``[...]`` is optional,
+``*`` stands for anything within one folder name, ``{start}-{end}`` are dates of multi-year files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from climdask.errors import InventoryError, did_you_mean
+from climdask.years import run_lengths
+
+FACETS = ("model", "scenario", "member", "grid", "variable", "year", "start", "end", "version")
+
+PATTERNS = {
+    # NASA NEX-GDDP-CMIP6, as users often sort it, and as NASA does.
+    "nex-gddp": "{variable}/{scenario}/"
+    "{variable}_day_{model}_{scenario}_{member}_{grid}_{year}[_{version}].nc",
+    "nex-gddp-cmip6": "{model}/{scenario}/{member}/{variable}/"
+    "{variable}_day_{model}_{scenario}_{member}_{grid}_{year}[_{version}].nc",
+    # ESGF names of multi-year files, in one folder.
+    "cmip6": "{variable}_day_{model}_{scenario}_{member}_{grid}_{start}-{end}.nc",
+    "cmip5": "{variable}_day_{model}_{scenario}_{member}_{start}-{end}.nc",
+}
+
+Date = tuple[int, int, int]
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+
+@dataclass(frozen=True, order=True)
+class InputFile:
+    """One input file, as its name and its directory entry describe it.
+
+    Attributes:
+        start, end: first and last date by name, both included; (year, month, day).
+        path: relative to the input root, with forward slashes.
+        scenario: empty where the name has no scenario: such a file serves every one.
+        version: (1, 1) for ``v1.1``; empty for none.
+        size: bytes.
+        mtime_ns: modification time, nanoseconds since 1970.
+    """
+
+    start: Date
+    end: Date
+    path: str
+    scenario: str
+    version: tuple[int, ...]
+    size: int
+    mtime_ns: int
+
+    @property
+    def years(self) -> range:
+        """The years that the name claims, in order."""
+        return range(self.start[0], self.end[0] + 1)
+
+    def is_whole(self, year: int) -> bool:
+        """Tell whether by its name the file has the whole of ``year``."""
+        return self.start <= (year, 1, 1) and self.end >= (year, 12, 30)
+
+
+@dataclass(frozen=True)
+class Series:
+    """All files of one variable of one model, member and grid."""
+
+    model: str
+    member: str
+    grid: str
+    variable: str
+    files: tuple[InputFile, ...]
+
+    @property
+    def id(self) -> str:
+        """``model/member/grid/variable``: the identity of the chain."""
+        return "/".join((self.model, self.member, self.grid, self.variable))
+
+    def of(self, scenario: str) -> tuple[InputFile, ...]:
+        """Return the files that serve a scenario, in order of time."""
+        return tuple(f for f in self.files if f.scenario in ("", scenario))
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The files found for a run.
+
+    Attributes:
+        root: the folder that all paths are relative to.
+        series: in order of id.
+        notes: what was passed over, for the user to read.
+    """
+
+    root: Path
+    series: tuple[Series, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def n_files(self) -> int:
+        """How many files the series hold."""
+        return sum(len(s.files) for s in self.series)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for.
+
+    Attributes:
+        pattern: the name of one of :data:`PATTERNS`, or a pattern.
+        wanted: for each facet the values to look for; a facet not named here may have any.
+        fixed: values of facets that the names do not say.
+    """
+
+    root: Path
+    pattern: str
+    wanted: Mapping[str, Sequence[str]]
+    fixed: Mapping[str, str]
+
+
+def take_inventory(query: Query) -> Inventory:
+    """Find the files below the root and sort them into series.
+
+    Raises:
+        InventoryError: the root cannot be read, nothing matches, something asked for is not
+            there, or two files claim the same days with nothing to say which is newer.
+    """
+    root, pattern = query.root, PATTERNS.get(query.pattern, query.pattern)
+    check_pattern(pattern, query.fixed)
+    if not root.is_dir():
+        raise InventoryError(
+            f"input.root: {root} is not a folder; set input.root, --input-root, or the "
+            "environment variable that the workflow names"
+        )
+    groups: dict[tuple[str, ...], list[InputFile]] = defaultdict(list)
+    for path, found in _walk(root, pattern.split("/"), query):
+        facets = {"grid": "gn", **found, **query.fixed}  # CMIP5 has no grid label
+        key = tuple(facets[f] for f in ("model", "member", "grid", "variable"))
+        groups[key].append(_input_file(root, path, facets))
+    if not groups:
+        raise InventoryError(_nothing(query, pattern))
+    notes: list[str] = []
+    series = []
+    for key, files in sorted(groups.items()):
+        kept = [f for fs in _by_scenario(files).values() for f in _newest(root, fs, notes)]
+        series.append(Series(*key, files=tuple(sorted(kept))))
+    _check_wanted(query, series)
+    return Inventory(root, tuple(series), tuple(notes))
+
+
+def check_pattern(pattern: str, fixed: Mapping[str, str]) -> None:
+    """Check a pattern before anything is searched; ``fixed`` holds what it need not say.
+
+    Raises:
+        InventoryError: an unknown facet, a missing one, or a bracket without its partner.
+    """
+    where = f'input.pattern "{pattern}"'
+    names = _PLACEHOLDER.findall(pattern)
+    for name in names:
+        if name not in FACETS:
+            raise InventoryError(
+                f'{where}: "{{{name}}}" is no facet{did_you_mean(name, FACETS)} '
+                f"(known: {', '.join(FACETS)})"
+            )
+    if not names:
+        near = did_you_mean(pattern, PATTERNS)
+        raise InventoryError(
+            f"{where}: has no {{facet}} and is none of {', '.join(PATTERNS)}{near}"
+        )
+    for name in ("variable", "model", "member"):
+        if name not in names and (name not in fixed or name == "variable"):
+            cure = "" if name == "variable" else f', or "{name}: …" to input.facets'
+            raise InventoryError(f"{where}: does not say the {name}; add {{{name}}}{cure}")
+    if pattern.startswith("/") or ".." in pattern.split("/"):
+        raise InventoryError(f"{where}: must stay below input.root; remove the leading / or the ..")
+    if any(not _pairs_up(segment) for segment in pattern.split("/")):
+        raise InventoryError(f"{where}: brackets do not pair up within one folder name")
+
+
+def _pairs_up(segment: str) -> bool:
+    brackets = re.sub(r"[^][]", "", segment)
+    return brackets == "[]" * (len(brackets) // 2)
+
+
+def _walk(root: Path, segments: list[str], query: Query) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the path and the facets of each match, in order of name."""
+    matchers = [_matcher(segment, query) for segment in segments]
+
+    def below(
+        folder: Path, depth: int, facets: dict[str, str]
+    ) -> Iterator[tuple[str, dict[str, str]]]:
+        last = depth == len(segments) - 1
+        for name in _names(folder):
+            match = matchers[depth].fullmatch(name)
+            if match is None:
+                continue
+            found = {k: v for k, v in match.groupdict().items() if v is not None}
+            if any(facets.get(k, v) != v for k, v in found.items()):
+                continue  # the folder says one thing and the name another
+            path = folder / name
+            if last:
+                if path.is_dir():
+                    raise InventoryError(f"{path}: is a folder, but is named like an input file")
+                yield path.relative_to(root).as_posix(), {**facets, **found}
+            elif path.is_dir():
+                yield from below(path, depth + 1, {**facets, **found})
+
+    yield from below(root, 0, {})
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names only, and fast
+    except OSError as error:
+        raise InventoryError(f"{folder}: cannot be listed ({error.strerror})") from None
+
+
+def _matcher(segment: str, query: Query) -> re.Pattern[str]:
+    """Compile one folder name of a pattern."""
+    seen: set[str] = set()
+    out = []
+    for token in re.split(r"(\{\w*\}|[\[\]*])", segment):
+        facet = token[1:-1] if token.startswith("{") else ""
+        if facet in seen:
+            out.append(f"(?P={facet})")
+        elif facet:
+            seen.add(facet)
+            out.append(f"(?P<{facet}>{_facet_expression(facet, query)})")
+        else:
+            out.append({"[": "(?:", "]": ")?", "*": "[^/]*"}.get(token, re.escape(token)))
+    return re.compile("".join(out))
+
+
+def _facet_expression(facet: str, query: Query) -> str:
+    if query.wanted.get(facet):
+        return "|".join(sorted(map(re.escape, query.wanted[facet]), key=len, reverse=True))
+    known = {"year": r"\d{4}", "start": r"\d{4,8}", "end": r"\d{4,8}", "version": r"v\d+(?:\.\d+)*"}
+    return known.get(facet, r"[^/_]+")
+
+
+def _input_file(root: Path, path: str, facets: Mapping[str, str]) -> InputFile:
+    first = facets.get("year") or facets.get("start")
+    last = facets.get("year") or facets.get("end")
+    if first is None or last is None:
+        raise InventoryError(
+            f"{root / path}: neither the name nor input.facets says which years it holds; "
+            "add {year} or {start}-{end} to input.pattern, or start and end to input.facets"
+        )
+    try:
+        start, end = _date(first, is_end=False), _date(last, is_end=True)
+    except ValueError as error:
+        raise InventoryError(f"{root / path}: {error}; expected YYYY, YYYYMM or YYYYMMDD") from None
+    if start > end:
+        raise InventoryError(f"{root / path}: its name ends ({last}) before it starts ({first})")
+    version = tuple(int(n) for n in re.findall(r"\d+", facets.get("version", "")))
+    status = (root / path).stat()
+    return InputFile(
+        start, end, path, facets.get("scenario", ""), version, status.st_size, status.st_mtime_ns
+    )
+
+
+def _date(text: str, *, is_end: bool) -> Date:
+    """Read YYYY, YYYYMM or YYYYMMDD; what is left out is the first or the last there is."""
+    month = int(text[4:6] or (12 if is_end else 1))
+    day = int(text[6:8] or (31 if is_end else 1))
+    if len(text) not in (4, 6, 8) or not (1 <= month <= 12 and 1 <= day <= 31):
+        raise ValueError(f'"{text}" in its name is no date')
+    return int(text[:4]), month, day
+
+
+def _by_scenario(files: Sequence[InputFile]) -> dict[str, list[InputFile]]:
+    out: dict[str, list[InputFile]] = defaultdict(list)
+    for file in files:
+        out[file.scenario].append(file)
+    return out
+
+
+def _newest(root: Path, files: Sequence[InputFile], notes: list[str]) -> list[InputFile]:
+    """Keep the newest version of every day; report the older ones."""
+    kept: list[InputFile] = []
+    for file in sorted(files, key=lambda f: (f.version, f.path), reverse=True):
+        rivals = [k for k in kept if k.start <= file.end and file.start <= k.end]
+        newer = [k for k in rivals if k.version > file.version]
+        if not rivals:
+            kept.append(file)
+        elif newer == rivals and any(k.start <= file.start and file.end <= k.end for k in newer):
+            notes.append(f"{file.path}: passed over, {Path(newer[0].path).name} is newer")
+        else:
+            raise InventoryError(
+                f"{root / file.path} and {root / rivals[0].path} hold the same days, and nothing "
+                "in their names says which is newer; remove one, or narrow input.pattern"
+            )
+    return kept
+
+
+def _check_wanted(query: Query, series: Sequence[Series]) -> None:
+    """Raise if something that was asked for by name is in no file."""
+    found = {
+        "variable": {s.variable for s in series},
+        "model": {s.model for s in series},
+        "member": {s.member for s in series},
+        "grid": {s.grid for s in series},
+        "scenario": {f.scenario for s in series for f in s.files},
+    }
+    for facet, values in query.wanted.items():
+        if facet == "scenario" and "" in found[facet]:
+            continue  # the names have no scenario: every file serves every one
+        for value in values:
+            if value not in found[facet]:
+                raise InventoryError(
+                    f'{facet} "{value}": no file of it below {query.root}; '
+                    f"found {', '.join(sorted(found[facet]))}"
+                    f"{_nearby(query, facet, value)}"
+                )
+
+
+def _nearby(query: Query, facet: str, value: str) -> str:
+    """Suggest a value that the files do have, looking without the filter on that facet."""
+    pattern = PATTERNS.get(query.pattern, query.pattern)
+    others = {k: v for k, v in query.wanted.items() if k != facet}
+    free = Query(query.root, query.pattern, others, query.fixed)
+    there = {facets.get(facet, "") for _, facets in _walk(query.root, pattern.split("/"), free)}
+    return did_you_mean(value, there)
+
+
+def _nothing(query: Query, pattern: str) -> str:
+    """Say why nothing matched: what was looked for, and what is there."""
+    seen = [p.relative_to(query.root).as_posix() for p in _some_files(query.root, 3)]
+    there = f"there is, for instance, {', '.join(seen)}" if seen else "the folder holds no .nc file"
+    wanted = ", ".join(f"{k} {'|'.join(v)}" for k, v in query.wanted.items() if v)
+    return (
+        f'no file below {query.root} matches input.pattern "{pattern}" with {wanted}; {there}; '
+        "correct input.root, input.pattern or the lists of variables, scenarios and models"
+    )
+
+
+def _some_files(root: Path, most: int) -> list[Path]:
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        found += [Path(folder) / n for n in sorted(names) if n.endswith(".nc")][:most]
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+def describe(series: Series) -> str:
+    """Return the years of a series by scenario, as text."""
+    parts = []
+    for scenario, files in sorted(_by_scenario(series.files).items()):
+        years = run_lengths(y for f in files for y in f.years)
+        parts.append(f"{scenario or 'any scenario'} {years} ({len(files)} files)")
+    return "; ".join(parts)

@@ -1,0 +1,422 @@
+"""NetCDF: the header and the years of an input file, and the normals as CF NetCDF-4.
+
+netCDF4 and HDF5 are not safe within a process: threads that have different files open crash it
+(netcdf4-python#1405). Every call into the library is made under :data:`NETCDF_LOCK`, writes
+included, and nothing lazy leaves this module.
+"""
+
+from __future__ import annotations
+
+import os
+
+# HDF5's own lock at open fails on many Lustre and NFS mounts; files.py has a lock of its own.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+import errno
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cftime
+import netCDF4
+import numpy as np
+import numpy.typing as npt
+
+from climdask.errors import InconsistentFile, UnreadableFile, did_you_mean
+from climdask.headers import Attributes, Header, Scalar
+from climdask.normals import Block
+from climdask.regions import Grid, Selection
+from climdask.years import DayAxis, canonical_calendar
+
+NETCDF_LOCK = threading.Lock()
+
+# Bytes that are decoded at once while a year is read.
+PIECE_BYTES = 64 << 20
+
+# Attributes that describe storage or other files, and would be wrong on a normal.
+_STORAGE = {
+    "_FillValue", "missing_value", "scale_factor", "add_offset", "valid_min", "valid_max",
+    "valid_range", "_Unsigned", "coordinates", "grid_mapping", "cell_measures", "bounds",
+    "ancillary_variables", "associated_files", "history", "_ChunkSizes", "actual_range",
+}  # fmt: skip
+_PROVENANCE = (
+    "institution", "source", "references", "license", "contact", "model_id", "source_id",
+    "variant_label", "parent_experiment_id", "product", "doi", "resolution_id",
+)  # fmt: skip
+_MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
+_PASSING = {errno.EIO, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EBUSY}
+
+
+class PassingError(UnreadableFile):
+    """A file that could not be read this time, and may be readable the next."""
+
+
+@contextmanager
+def _dataset(path: Path) -> Iterator[Any]:
+    """Open a file under the library's lock; its errors come out as errors of the file."""
+    with NETCDF_LOCK:
+        try:
+            _check_magic(path)
+            with netCDF4.Dataset(path, "r") as dataset:
+                dataset.set_auto_maskandscale(False)
+                yield dataset
+        except OSError as error:
+            kind = (
+                PassingError
+                if (error.errno or 0) in _PASSING or (error.errno or 0) < 0
+                else UnreadableFile
+            )
+            raise kind(f"{path}: cannot be read ({error.strerror or error})") from error
+        except RuntimeError as error:  # netCDF4's "NetCDF: HDF error"
+            raise PassingError(f"{path}: damaged or truncated ({error})") from error
+
+
+def _check_magic(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        raise UnreadableFile(f"{path}: is empty (0 bytes); fetch it again")
+    if start not in _MAGIC:
+        raise UnreadableFile(f"{path}: is no NetCDF file, it starts with {start!r}; fetch it again")
+
+
+# ---------------------------------------------------------------- headers
+
+
+def read_header(path: Path, variable: str) -> Header:
+    """Read what a file says about one variable. The caller holds the right to open the file.
+
+    Raises:
+        UnreadableFile: the file is damaged or no NetCDF.
+        InconsistentFile: it lacks the variable, or a time, latitude or longitude axis.
+    """
+    with _dataset(path) as dataset:
+        return _header(path, dataset, variable)
+
+
+def _header(path: Path, dataset: Any, variable: str) -> Header:
+    layout = _layout(path, dataset, variable)
+    var, time = dataset.variables[variable], dataset.variables[layout.time]
+    try:
+        calendar = canonical_calendar(str(getattr(time, "calendar", "standard")))
+    except ValueError as error:
+        raise InconsistentFile(f"{path}: {error}") from None
+    return Header(
+        str(path),
+        variable,
+        str(getattr(var, "units", "")),
+        calendar,
+        str(var.dtype),
+        _grid(dataset, layout),
+        _attributes(var, without=_STORAGE),
+        tuple(_scalars(dataset, var)),
+        tuple((k, getattr(dataset, k)) for k in _PROVENANCE if k in dataset.ncattrs()),
+    )
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Names of the coordinate variables, and the places of their dimensions in the variable."""
+
+    time: str
+    lat: str
+    lon: str
+    order: tuple[int, int, int]
+    shape: tuple[int, ...]
+
+
+def _layout(path: Path, dataset: Any, variable: str) -> _Layout:
+    if variable not in dataset.variables:
+        there = [n for n, v in dataset.variables.items() if len(v.dimensions) >= 3]
+        raise InconsistentFile(
+            f'{path}: its name says "{variable}", but it holds {", ".join(there) or "no field"}'
+            f"{did_you_mean(variable, there)}"
+        )
+    var = dataset.variables[variable]
+    found: dict[str, tuple[str, int]] = {}
+    for place, dim in enumerate(var.dimensions):
+        kind = _kind(dataset.variables.get(dim), dim)
+        if kind:
+            found[kind] = (dim, place)
+        elif var.shape[place] != 1:
+            raise InconsistentFile(
+                f"{path}: {variable} has a dimension {dim} of length {var.shape[place]}; "
+                "expected time, latitude and longitude only (cut one level out first)"
+            )
+    for kind in ("time", "lat", "lon"):
+        if kind not in found:
+            raise InconsistentFile(
+                f"{path}: {variable}({', '.join(var.dimensions)}) has no {kind} axis; expected a "
+                "rectilinear grid and a time coordinate with CF units"
+            )
+    (time, t), (lat, y), (lon, x) = (found[k] for k in ("time", "lat", "lon"))
+    return _Layout(time, lat, lon, (t, y, x), tuple(var.shape))
+
+
+def _kind(coordinate: Any, dim: str) -> str:
+    """Tell what a dimension is, by the units of its coordinate variable (CF 4.1, 4.2, 4.4)."""
+    units = str(getattr(coordinate, "units", "")).lower()
+    if coordinate is None or coordinate.ndim != 1:
+        return ""
+    if " since " in units:
+        return "time"
+    if units.startswith("degree") and units.endswith(("_n", "north")):
+        return "lat"
+    if units.startswith("degree") and units.endswith(("_e", "east")):
+        return "lon"
+    return {"latitude": "lat", "lat": "lat", "longitude": "lon", "lon": "lon"}.get(dim.lower(), "")
+
+
+def _grid(dataset: Any, layout: _Layout) -> Grid:
+    def values(name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(dataset.variables[name][:], dtype=np.float64)
+
+    def bounds(name: str) -> npt.NDArray[np.float64] | None:
+        of = getattr(dataset.variables[name], "bounds", "")
+        if of not in dataset.variables or dataset.variables[of].ndim != 2:
+            return None
+        return values(of)
+
+    return Grid(values(layout.lat), values(layout.lon), bounds(layout.lat), bounds(layout.lon))
+
+
+def _attributes(var: Any, *, without: set[str]) -> Attributes:
+    return tuple((k, var.getncattr(k)) for k in var.ncattrs() if k not in without)
+
+
+def _scalars(dataset: Any, var: Any) -> Iterator[Scalar]:
+    for name in str(getattr(var, "coordinates", "")).split():
+        coordinate = dataset.variables.get(name)
+        if coordinate is not None and coordinate.ndim == 0 and coordinate.dtype.kind in "fiu":
+            yield Scalar(name, float(coordinate[...]), _attributes(coordinate, without=_STORAGE))
+
+
+# ---------------------------------------------------------------- years
+
+
+def read_years(
+    path: Path, expected: Header, axis: DayAxis, selection: Selection, years: Sequence[int]
+) -> list[Block]:
+    """Read some years of a file, with one opening. The caller holds the right to open it.
+
+    Args:
+        path: the file.
+        expected: the header of the chain, which this file must agree with.
+        axis: the days of a block.
+        selection: the cells of a block.
+        years: the years to read; the file may hold more.
+
+    Returns:
+        A block for each year, float32 [day, cell], NaN where missing. Values that are infinite,
+        equal to a fill or missing value, or outside ``valid_range`` are missing (CF 2.5.1).
+
+    Raises:
+        UnreadableFile: the file is damaged or no NetCDF.
+        InconsistentFile: it contradicts its name or the chain.
+    """
+    with _dataset(path) as dataset:
+        header = _header(path, dataset, expected.variable)
+        different = expected.differences(header)
+        if different:
+            raise InconsistentFile(f"{path}: has {'; '.join(different)} as in {expected.path}")
+        layout = _layout(path, dataset, expected.variable)
+        days = _days(path, dataset.variables[layout.time], header.calendar)
+        var = dataset.variables[expected.variable]
+        slabs = _slabs(var, layout, selection, header.grid.shape)
+        return [_read_year(path, var, layout, slabs, days, axis, selection, y) for y in years]
+
+
+@dataclass(frozen=True)
+class _Days:
+    """Year, month and day of each time step; in order, no day twice."""
+
+    years: npt.NDArray[np.int64]
+    months: npt.NDArray[np.int64]
+    days: npt.NDArray[np.int64]
+
+
+def _days(path: Path, time: Any, calendar: str) -> _Days:
+    stamps = np.ma.getdata(time[:]).astype(np.float64)
+    if stamps.size == 0:
+        raise InconsistentFile(f"{path}: its time axis is empty")
+    if not np.isfinite(stamps).all() or (np.diff(stamps) <= 0).any():
+        place = int(np.argmax(~(np.diff(stamps) > 0))) + 1
+        raise InconsistentFile(
+            f"{path}: its time axis is not in order at step {place + 1} "
+            f"({stamps[place]:g} {time.units}); sort it (cdo -sorttimestamp)"
+        )
+    try:
+        dates = cftime.num2date(stamps, time.units, calendar)
+    except ValueError as error:
+        raise InconsistentFile(f'{path}: time units "{time.units}": {error}') from None
+    # Half a minute on: stamps in float32 may fall just short of midnight.
+    half = np.timedelta64(30, "s").astype(object)
+    parts = np.array([(d.year, d.month, d.day) for d in dates + half], dtype=np.int64)
+    doubled = np.flatnonzero((np.diff(parts, axis=0) == 0).all(axis=1))
+    if doubled.size:
+        year, month, day = parts[doubled[0]]
+        raise InconsistentFile(
+            f"{path}: {year}-{month:02}-{day:02} is there twice; expected one step a day "
+            "(cdo -daymean makes daily means)"
+        )
+    return _Days(*parts.T)
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """A rectangle of the grid, and which of its cells go where in a block."""
+
+    rows: slice
+    columns: slice
+    inside: npt.NDArray[np.intp]
+    places: npt.NDArray[np.intp]
+
+    @property
+    def size(self) -> int:
+        """Cells in the rectangle."""
+        return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
+
+
+def _slabs(var: Any, layout: _Layout, selection: Selection, shape: tuple[int, int]) -> list[_Slab]:
+    """Choose between one rectangle around all regions and one for each: fewest chunks win."""
+    n_lon = shape[1]
+    groups = [r.index.ravel() for r in selection.regions]
+    apart = [slab for g in groups for slab in _rectangles(selection.cells, np.unique(g), n_lon)]
+    around = _slab(selection.cells, np.arange(selection.cells.size), n_lon)
+    chunking = var.chunking()
+    chunk = (1, 1)
+    if isinstance(chunking, list | tuple):
+        chunk = (chunking[layout.order[1]], chunking[layout.order[2]])
+
+    def chunks(slab: _Slab) -> int:
+        return (-(-slab.rows.stop // chunk[0]) - slab.rows.start // chunk[0]) * (
+            -(-slab.columns.stop // chunk[1]) - slab.columns.start // chunk[1]
+        )
+
+    return apart if sum(map(chunks, apart)) < chunks(around) else [around]
+
+
+def _rectangles(
+    cells: npt.NDArray[np.int64], places: npt.NDArray[np.intp], n_lon: int
+) -> list[_Slab]:
+    """Cover a region by rectangles: two where it wraps around the edge of the grid."""
+    columns = np.unique(cells[places] % n_lon)
+    cuts = np.flatnonzero(np.diff(columns) > 1) + 1
+    return [
+        _slab(cells, places[np.isin(cells[places] % n_lon, part)], n_lon)
+        for part in np.split(columns, cuts)
+    ]
+
+
+def _slab(cells: npt.NDArray[np.int64], places: npt.NDArray[np.intp], n_lon: int) -> _Slab:
+    rows, columns = np.divmod(cells[places], n_lon)
+    r0, c0 = int(rows.min()), int(columns.min())
+    width = int(columns.max()) + 1 - c0
+    return _Slab(
+        slice(r0, int(rows.max()) + 1),
+        slice(c0, c0 + width),
+        (rows - r0) * width + columns - c0,
+        places,
+    )
+
+
+def _read_year(
+    path: Path,
+    var: Any,
+    layout: _Layout,
+    slabs: Sequence[_Slab],
+    days: _Days,
+    axis: DayAxis,
+    selection: Selection,
+    year: int,
+) -> Block:
+    steps = np.flatnonzero(days.years == year)
+    if steps.size == 0:
+        found = f"{days.years.min()}-{days.years.max()}"
+        raise InconsistentFile(f"{path}: its name says {year}, but its time axis has {found} only")
+    places = axis.positions(days.months[steps], days.days[steps])
+    values = np.full((len(axis), selection.cells.size), np.nan, dtype=np.float32)
+    attributes = {k: var.getncattr(k) for k in var.ncattrs()}
+    for slab in slabs:
+        length = _piece_length(var, layout, slab)
+        for first in range(int(steps[0]), int(steps[-1]) + 1, length):
+            piece = slice(first, min(first + length, int(steps[-1]) + 1))
+            index: list[Any] = [0] * var.ndim
+            for place, part in zip(layout.order, (piece, slab.rows, slab.columns), strict=True):
+                index[place] = part
+            raw = _in_order(np.ma.getdata(var[tuple(index)]), layout)
+            picked = raw.reshape(raw.shape[0], -1)[:, slab.inside]
+            to = places[first - steps[0] : piece.stop - steps[0]]
+            kept = to >= 0
+            decoded = decode(picked if kept.all() else picked[kept], attributes)
+            values[to[kept][:, None], slab.places[None, :]] = decoded
+    return Block.of(year, values)
+
+
+def _piece_length(var: Any, layout: _Layout, slab: _Slab) -> int:
+    """Return the time steps to read at once: whole chunks, about :data:`PIECE_BYTES`."""
+    length = max(1, PIECE_BYTES // max(1, slab.size * var.dtype.itemsize))
+    chunking = var.chunking()
+    if isinstance(chunking, list | tuple):
+        chunk = int(chunking[layout.order[0]])
+        length = max(chunk, length // chunk * chunk)
+    return length
+
+
+def _in_order(raw: npt.NDArray[Any], layout: _Layout) -> npt.NDArray[Any]:
+    """Bring (time, lat, lon) into that order; the other dimensions are gone already."""
+    return raw.transpose(np.argsort(np.argsort(layout.order)))
+
+
+def decode(raw: npt.NDArray[Any], attributes: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """Turn stored values into float32, NaN where missing (CF 2.5.1 and 8.1).
+
+    Args:
+        raw: stored values, any shape and numeric dtype.
+        attributes: of the variable.
+    """
+    if str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
+        raw = raw.view(raw.dtype.str.replace("i", "u"))
+    missing = np.zeros(raw.shape, dtype=bool)
+    if raw.dtype.kind == "f":
+        missing |= ~np.isfinite(raw)
+    for value in _missing_values(raw.dtype, attributes):
+        missing |= raw == value
+    low, high = _valid_range(attributes)
+    if low is not None:
+        missing |= raw < np.asarray(low).astype(raw.dtype)
+    if high is not None:
+        missing |= raw > np.asarray(high).astype(raw.dtype)
+    if "scale_factor" in attributes or "add_offset" in attributes:
+        scale = float(attributes.get("scale_factor", 1.0))
+        unpacked = raw * np.float64(scale) + float(attributes.get("add_offset", 0.0))
+    else:
+        unpacked = raw
+    with np.errstate(over="ignore"):
+        out = unpacked.astype(np.float32)
+    missing |= ~np.isfinite(out)
+    out[missing] = np.nan
+    return out
+
+
+def _missing_values(dtype: np.dtype[Any], attributes: Mapping[str, Any]) -> list[Any]:
+    """Return the values that mean missing; the library's default fill where none is named."""
+    named = [attributes[k] for k in ("_FillValue", "missing_value") if k in attributes]
+    if "_FillValue" not in attributes and dtype.itemsize > 1:
+        default = netCDF4.default_fillvals.get(dtype.str[1:])
+        named += [] if default is None else [default]
+    values = np.concatenate([np.atleast_1d(v) for v in named]) if named else np.array([])
+    if values.dtype.kind not in "fiu":
+        return []
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [v for v in values.astype(dtype).tolist() if v == v]
+
+
+def _valid_range(attributes: Mapping[str, Any]) -> tuple[Any, Any]:
+    if "valid_range" in attributes and np.size(attributes["valid_range"]) == 2:
+        low, high = attributes["valid_range"]
+        return low, high
+    return attributes.get("valid_min"), attributes.get("valid_max")

@@ -1,0 +1,328 @@
+"""What is on disk besides the normals: records of what is done, checkpoints, the output's lock.
+
+Everything is below ``<output>/.climdask`` and crash-only: a file appears whole or not at all, a
+torn last line of a record is forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+
+from climdask.errors import DataError, OutputError
+from climdask.normalfile import atomically
+from climdask.normals import RunningNormal
+from climdask.plan import Chain, Done, NormalFile, Plan
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """An output folder and the places in it."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """The folder of everything that is no normal."""
+        return self.root / ".climdask"
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest of the latest run."""
+        return self.state / "manifest.json"
+
+    def run(self, run_id: str) -> Path:
+        """Return the folder of one run."""
+        return self.state / "runs" / run_id
+
+    def trace(self, run_id: str) -> Path:
+        """Return the folder of a run's traces of opened files."""
+        return self.run(run_id) / "trace"
+
+    def traces(self) -> list[Path]:
+        """Return the trace folders of all runs, the oldest first."""
+        folders = [p for p in (self.state / "runs").glob("*/trace") if p.is_dir()]
+        return sorted(folders, key=lambda p: p.stat().st_mtime)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other runs out of this folder.
+
+        Raises:
+            OutputError: it cannot be written, or another run is at work in it.
+        """
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.state / "lock")
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise OutputError(
+                f"output.root: another run is at work in {self.root} ({self._holder()}); wait for "
+                "it, stop it, or choose another folder with --out"
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"output.root: {self.root} cannot be written ({error.strerror}); choose another "
+                "folder with --out"
+            ) from None
+        try:
+            (self.state / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            yield
+        finally:
+            lock.release()
+
+    def _holder(self) -> str:
+        try:
+            return (self.state / "holder").read_text()
+        except OSError:
+            return "unknown process"
+
+
+# ---------------------------------------------------------------- records of what is done
+
+
+def record_done(
+    folder: OutputFolder, file: NormalFile, *, skipped: tuple[int, ...], process: str
+) -> None:
+    """Record that a normal is on disk: its hashes, size, time and checksum."""
+    path = folder.root / file.path
+    status = path.stat()
+    line = {
+        "path": file.path,
+        "input_hash": file.input_hash,
+        "untimed_hash": file.untimed_hash,
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "crc32": _crc32(path),
+        "skipped": list(skipped),
+    }
+    records = folder.state / "done"
+    records.mkdir(parents=True, exist_ok=True)
+    fd = os.open(records / f"{process}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:  # one write, so that threads never mix their lines
+        os.write(fd, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
+def _crc32(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            value = zlib.crc32(piece, value)
+    return value
+
+
+def _records(folder: OutputFolder) -> dict[str, list[dict[str, Any]]]:
+    """Read all records, by path; a path may have several, of several runs."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((folder.state / "done").glob("*.jsonl")):
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            record = json.loads(line)
+            found.setdefault(record["path"], []).append(record)
+    return found
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an output folder holds of a plan.
+
+    Attributes:
+        done: what is still right.
+        stale: normals made from other inputs or keys.
+        damaged: normals that are not what was written.
+    """
+
+    done: Done
+    stale: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+
+def take_stock(plan: Plan, folder: OutputFolder, *, inputs_unchanged: bool = False) -> Findings:
+    """Compare an output folder with a plan; nothing in it is changed.
+
+    Args:
+        plan: the whole plan, with nothing done.
+        folder: the output folder.
+        inputs_unchanged: accept input files whose modification times are new.
+    """
+    records = _records(folder)
+    strict = plan.workflow.run.on_bad_file == "fail"
+    verdicts: dict[str, list[str]] = {"done": [], "stale": [], "damaged": []}
+    for _, job in plan.jobs():
+        for file in job.files:
+            verdict = _judge(folder, file, records.get(file.path, []), strict, inputs_unchanged)
+            if verdict:
+                verdicts[verdict].append(file.path)
+    checkpoints = frozenset(
+        (chain.id, leg, year) for chain in plan.chains for leg, year in _saved(folder, chain)
+    )
+    return Findings(
+        Done(frozenset(verdicts["done"]), checkpoints),
+        tuple(verdicts["stale"]),
+        tuple(verdicts["damaged"]),
+    )
+
+
+def _judge(
+    folder: OutputFolder,
+    file: NormalFile,
+    records: list[dict[str, Any]],
+    strict: bool,
+    inputs_unchanged: bool,
+) -> str:
+    """Return ``done``, ``stale`` or ``damaged``, or nothing if there is no such file."""
+    path = folder.root / file.path
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    mine = [
+        r
+        for r in records
+        if r["input_hash"] == file.input_hash
+        or (inputs_unchanged and r["untimed_hash"] == file.untimed_hash)
+    ]
+    mine = [r for r in mine if not (strict and r["skipped"])]
+    if not mine:
+        return "stale"
+    same_size = [r for r in mine if r["size"] == status.st_size]
+    if any(r["mtime_ns"] == status.st_mtime_ns for r in same_size):
+        return "done"
+    if same_size and _crc32(path) in {r["crc32"] for r in same_size}:
+        return "done"  # copied, or restored from a backup
+    return "damaged"
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def slug(chain_id: str) -> str:
+    """Return a chain's id as a folder name."""
+    return chain_id.replace("/", "__")
+
+
+def checkpoint_path(folder: OutputFolder, chain: Chain, leg: str, year: int) -> Path:
+    """Return where the sum of a full window is saved; the name holds what decides the sum."""
+    name = f"{leg}-{year}-{chain.carry_hash(leg, year)}.npz"
+    return folder.state / "checkpoints" / slug(chain.id) / name
+
+
+def save_checkpoint(path: Path, carry: RunningNormal) -> None:
+    """Save a sum; the file appears whole or not at all.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                terms=np.stack(carry.terms),
+                count=carry.count,
+                years_per_day=carry.years_per_day,
+                years=np.array(carry.years, dtype=np.int64),
+            )
+
+    atomically(path, fill)
+
+
+def load_checkpoint(path: Path) -> RunningNormal:
+    """Load a sum; the format's own checksums are verified.
+
+    Raises:
+        DataError: the file is gone or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return RunningNormal(
+                tuple(np.ascontiguousarray(t) for t in content["terms"]),
+                content["count"],
+                content["years_per_day"],
+                tuple(int(y) for y in content["years"]),
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: checkpoint cannot be read ({error}); delete it") from error
+
+
+def _saved(folder: OutputFolder, chain: Chain) -> Iterator[tuple[str, int]]:
+    """Yield leg and year of the chain's checkpoints that still fit and are whole."""
+    for path in sorted((folder.state / "checkpoints" / slug(chain.id)).glob("*.npz")):
+        leg, year, _ = path.name.rsplit("-", 2)
+        if leg not in chain.targets or path != checkpoint_path(folder, chain, leg, int(year)):
+            continue
+        try:
+            with zipfile.ZipFile(path) as archive:
+                whole = archive.testzip() is None
+        except (OSError, zipfile.BadZipFile):
+            whole = False
+        if whole:
+            yield leg, int(year)
+
+
+def remove_checkpoints(folder: OutputFolder, chain_id: str) -> None:
+    """Remove a chain's checkpoints; called when its normals are all there and no run is alive."""
+    place = folder.state / "checkpoints" / slug(chain_id)
+    for path in place.glob("*"):
+        path.unlink(missing_ok=True)
+    if place.is_dir():
+        place.rmdir()
+
+
+# Marks tell the tasks of one run which checkpoints the run itself has made.
+
+
+def set_mark(
+    folder: OutputFolder, run_id: str, chain_id: str, leg: str, saved: Path, year: int
+) -> None:
+    """Note that within this run everything up to ``year`` of a leg is written and saved."""
+    place = folder.run(run_id) / "marks" / slug(chain_id)
+    atomically(place / f"{leg}-{year}", lambda temporary: _write(temporary, str(saved)))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def newest_marks(folder: OutputFolder, run_id: str, chain_id: str) -> dict[str, tuple[int, str]]:
+    """Return for each leg the newest mark of this run: year, and path of the checkpoint."""
+    found: dict[str, tuple[int, str]] = {}
+    place = folder.run(run_id) / "marks" / slug(chain_id)
+    for path in place.glob("*-[0-9]*"):
+        if path.name.startswith("."):
+            continue
+        leg, _, year = path.name.rpartition("-")
+        if leg not in found or int(year) > found[leg][0]:
+            found[leg] = (int(year), path.read_text(encoding="utf-8"))
+    return found
+
+
+# ---------------------------------------------------------------- manifest
+
+
+def write_manifest(folder: OutputFolder, content: Mapping[str, Any]) -> None:
+    """Write the manifest of a run.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+    text = json.dumps(content, indent=1, default=str)
+    atomically(folder.manifest, lambda temporary: _write(temporary, text))
+
+
+def new_run_id(plan: Plan) -> str:
+    """Return a name for a run: the plan's hash and a nonce."""
+    return f"{plan.digest[:8]}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,285 @@
+"""What runs on a worker: read, window, write, checkpoint. Plain functions that know no Dask.
+
+A task that Dask repeats after the loss of a worker must not repeat the whole chain. So within a
+run only :func:`read` looks at the run's marks: where everything that needs its years is written
+and saved in a checkpoint, it opens nothing and answers :class:`Superseded`. The other tasks obey
+the markers that they are handed and never look at the disk.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from climdask.chains import BlockId, CarryId, Read, Step
+from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
+from climdask.files import FileAccess, process_id
+from climdask.netcdf import PassingError, read_years
+from climdask.normalfile import NormalField, write_normal
+from climdask.normals import Block, MissingRule, RunningNormal, join_blocks, needed_values
+from climdask.plan import ChainSpec, WriteJob
+from climdask.regions import RegionCells
+from climdask.state import (
+    OutputFolder,
+    load_checkpoint,
+    newest_marks,
+    record_done,
+    save_checkpoint,
+    set_mark,
+)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every task of a run needs to know.
+
+    Attributes:
+        input_root: folder of the input files.
+        on_bad_file: ``fail``, or ``skip`` to count a damaged file as a gap.
+        retries: how often a read is tried again that failed for a passing reason.
+    """
+
+    run_id: str
+    out: Path
+    input_root: Path
+    access: FileAccess
+    on_bad_file: str
+    retries: int
+
+    @property
+    def folder(self) -> OutputFolder:
+        """The output folder."""
+        return OutputFolder(self.out)
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """Instead of values: everything that needs them is written, and the sum is saved.
+
+    Attributes:
+        saved: (leg, year, path of the checkpoint) each.
+    """
+
+    saved: tuple[tuple[str, int, str], ...]
+
+    def of(self, leg: str) -> tuple[int, str] | None:
+        """Return year and path of the checkpoint of a leg."""
+        return next(((year, path) for name, year, path in self.saved if name == leg), None)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write task did.
+
+    Attributes:
+        paths: files, below the output root.
+        n_bytes: of the files together, as on disk.
+        years: source years with any valid day; None if the files were there already.
+    """
+
+    leg: str
+    target_year: int
+    paths: tuple[str, ...]
+    n_bytes: int
+    years: int | None
+
+
+Blocks = tuple[Block, ...]
+Carry = RunningNormal | Superseded
+
+
+def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks | Superseded:
+    """Open a file once and return a block for each of its years that is wanted.
+
+    Returns:
+        Blocks, float32 [day, cell] each; none under ``on_bad_file: skip`` if the file is bad.
+
+    Raises:
+        DataError: the file is damaged, contradicts its name or the chain, or stays busy.
+    """
+    superseded = _superseded(spec, context, job)
+    if superseded is not None:
+        return superseded
+    path = context.input_root / job.slice.file.path
+    years = [block.year for block in job.blocks]
+    attempt = 0
+    while True:
+        try:
+            with context.access.opening(path):
+                blocks = read_years(path, spec.header, spec.axis, spec.selection, years)
+            return tuple(blocks)
+        except (PassingError, OSError) as error:
+            if attempt == context.retries:
+                return _skipped(context, path, error)
+            time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)
+            attempt += 1
+        except UnreadableFile as error:
+            return _skipped(context, path, error)
+
+
+def _superseded(spec: ChainSpec, context: RunContext, job: Read) -> Superseded | None:
+    marks = newest_marks(context.folder, context.run_id, spec.id)
+    if any(leg not in marks or marks[leg][0] < year for leg, year in job.last_uses):
+        return None
+    return Superseded(tuple((leg, *marks[leg]) for leg, _ in job.last_uses))
+
+
+def _skipped(context: RunContext, path: Path, error: Exception) -> Blocks:
+    """Count a bad file as a gap if the workflow says so, else fail."""
+    if context.on_bad_file == "skip":
+        context.access.note("skip", path, reason=str(error))
+        return ()
+    if isinstance(error, ClimdaskError):
+        raise error
+    raise UnreadableFile(f"{path}: cannot be read ({error})") from error
+
+
+def restore(_: ChainSpec, __: RunContext, path: Path) -> RunningNormal:
+    """Load the sum that an earlier run saved."""
+    return load_checkpoint(path)
+
+
+def window(
+    spec: ChainSpec,
+    context: RunContext,
+    step: Step,
+    before: Carry | None,
+    *parts: Blocks | Superseded,
+) -> Carry:
+    """Slide the window by a year: add the block that enters, drop the one that leaves.
+
+    Args:
+        spec: of the chain.
+        context: of the run.
+        step: which year.
+        before: the sum so far, None for an empty one; never changed.
+        parts: what the reads of the year that enters and the year that leaves answered.
+
+    Raises:
+        ClimdaskError: a marker says that a block is not needed, and the sum needs it.
+        DataError: two files hold the same day.
+    """
+    marks = [m.of(step.leg) for m in (before, *parts) if isinstance(m, Superseded)]
+    newest = max((m for m in marks if m is not None), default=None)
+    if newest is not None and newest[0] > step.year:
+        return Superseded(((step.leg, *newest),))
+    if newest is not None and newest[0] == step.year:
+        return load_checkpoint(Path(newest[1]))
+    if marks or isinstance(before, Superseded):
+        raise ClimdaskError(
+            f"{spec.id}: {step.leg} {step.year}: a block was superseded by checkpoints {marks}, "
+            "but the sum still needs it; this is a mistake in climdask, please report it"
+        )
+    carry = before
+    if carry is None:
+        carry = RunningNormal.empty(len(spec.axis), spec.selection.cells.size)
+    blocks = [block for part in parts if not isinstance(part, Superseded) for block in part]
+    enters, leaves = (
+        _block(spec, context, blocks, wanted) for wanted in (step.enters, step.leaves)
+    )
+    if leaves is not None and leaves.year not in carry.years:
+        leaves = None  # it had no valid day, or was skipped when it should have entered
+    return carry.slide(enters=enters, leaves=leaves)
+
+
+def _block(
+    spec: ChainSpec, context: RunContext, blocks: Sequence[Block], wanted: BlockId | None
+) -> Block | None:
+    parts = [b for b in blocks if wanted is not None and b.year == wanted.year]
+    try:
+        return join_blocks(parts) if parts else None
+    except ValueError as error:
+        raise InconsistentFile(f"{spec.id} below {context.input_root}: {error}") from None
+
+
+def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> Written:
+    """Write the normal of a target year, a file for each region.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+        DataError: files were skipped, and too few years are left.
+    """
+    target, paths = job.window.last_year, tuple(f.path for f in job.files)
+    if isinstance(carry, Superseded):
+        return Written(job.leg, target, paths, _bytes(context.out, paths), None)
+    held = {s.year for s in job.sources if s.files}
+    skipped = tuple(sorted(held - set(carry.years)))
+    if skipped and len(carry.years) < spec.min_years <= len(held):
+        raise DataError(
+            f"{spec.id}: normal of {target}: without the bad files of {skipped} only "
+            f"{len(carry.years)} source years are left, fewer than min_years: {spec.min_years}"
+        )
+    needed = needed_values(MissingRule(spec.min_years, spec.window), spec.axis, job.window)
+    mean = carry.normal(needed, spec.min_years)
+    attributes = _source_attributes(job, carry)
+    regions = {region.box.name: region for region in spec.selection.regions}
+    for file in job.files:
+        region = regions[file.region]
+        hashes = {"input_hash": file.input_hash, "untimed_input_hash": file.untimed_hash}
+        field = NormalField(
+            mean[:, region.index],
+            carry.years_per_day,
+            _count(carry, region) if spec.count else None,
+            len(carry.years),
+            attributes | hashes,
+        )
+        write_normal(context.out / file.path, spec, region, job.window, field)
+        record_done(context.folder, file, skipped=skipped, process=process_id())
+    return Written(job.leg, target, paths, _bytes(context.out, paths), len(carry.years))
+
+
+def _count(
+    carry: RunningNormal, region: RegionCells
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    full = np.broadcast_to(carry.count, carry.terms[0].shape)
+    return np.ascontiguousarray(full[:, region.index])
+
+
+def _bytes(out: Path, paths: Sequence[str]) -> int:
+    return sum((out / p).stat().st_size for p in paths if (out / p).exists())
+
+
+def _source_attributes(job: WriteJob, carry: RunningNormal) -> dict[str, object]:
+    """Name scenario, version and file of each source year that is in the normal."""
+    used = [s for s in job.sources if s.year in carry.years]
+    versions = ["+".join(".".join(map(str, f.version)) or "none" for f in s.files) for s in used]
+    return {
+        "source_years": np.array([s.year for s in used], dtype=np.int32),
+        "source_scenarios": ", ".join(s.experiment for s in used),
+        "source_versions": ", ".join(versions),
+        "source_files": ", ".join(dict.fromkeys(f.path for s in used for f in s.files)),
+    }
+
+
+def tick(*_: object) -> None:
+    """Do nothing: what waits for it waits for what it depends on."""
+
+
+def checkpoint(
+    spec: ChainSpec, context: RunContext, at: CarryId, path: Path, carry: Carry, *_: Written
+) -> None:
+    """Save the sum after a year, when everything up to that year is written.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+    if isinstance(carry, Superseded):
+        return
+    if not path.exists():
+        save_checkpoint(path, carry)
+    set_mark(context.folder, context.run_id, spec.id, at.leg, path, at.year)
+
+
+STAGES = {
+    "read": read,
+    "restore": restore,
+    "window": window,
+    "write": write,
+    "tick": tick,
+    "checkpoint": checkpoint,
+}
