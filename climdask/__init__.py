@@ -1,3 +1,29 @@
-"""Rolling 30-year daily climate normals from daily climate-model output, with Dask."""
+"""Rolling 30-year daily climate normals from daily climate-model output, with Dask.
 
-__version__ = "0.1.0"
+import climdask
+
+workflow = climdask.load("workflow.yaml")
+print(climdask.plan(workflow))
+result = climdask.run(workflow)  # or client=… with a Dask client of your own
+result.open("pr", "CONUS")       # a lazy xarray.Dataset
+"""
+
+from climdask.config import Workflow, load
+from climdask.errors import ClimdaskError, DataError, UserError
+from climdask.plan import Plan
+from climdask.results import RunResult
+from climdask.run import plan, run
+from climdask.version import __version__
+
+__all__ = [
+    "ClimdaskError",
+    "DataError",
+    "Plan",
+    "RunResult",
+    "UserError",
+    "Workflow",
+    "__version__",
+    "load",
+    "plan",
+    "run",
+]

@@ -8,7 +8,7 @@ model's data.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,15 +47,33 @@ class ChainGraph:
     tokens: dict[Key, str] = field(default_factory=dict)
     places: dict[Key, int] = field(default_factory=dict)
 
-    def resources(self, key: Hashable) -> dict[str, int]:
-        """Return the file token that a key needs, as Dask resources."""
-        token = self.tokens.get(key)  # type: ignore[call-overload]
+    @property
+    def annotations(self) -> dict[str, Any]:
+        """What to annotate the tasks with: Dask calls these with a key, on the scheduler."""
+        return {"resources": Resources(self.tokens), "priority": Priorities(self.places)}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The file token that a key needs, as Dask resources; an empty mapping for none."""
+
+    tokens: Mapping[Key, str]
+
+    def __call__(self, key: Key) -> dict[str, int]:
+        """Return the resources of a key."""
+        token = self.tokens.get(key)
         return {token: 1} if token else {}
 
-    def priority(self, key: Hashable) -> int:
-        """Return the priority of a key; a larger one runs first."""
-        stage = stage_of(key)
-        return _ORDER[stage] * _MOST_YEARS - self.places.get(key, 0)  # type: ignore[call-overload]
+
+@dataclass(frozen=True)
+class Priorities:
+    """The priority of a key; a larger one runs first."""
+
+    places: Mapping[Key, int]
+
+    def __call__(self, key: Key) -> int:
+        """Return the priority of a key."""
+        return _ORDER[stage_of(key)] * _MOST_YEARS - self.places.get(key, 0)
 
 
 def stage_of(key: Any) -> str:

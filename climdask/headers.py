@@ -15,6 +15,8 @@ Attributes = tuple[tuple[str, object], ...]
 # Where the input names no method, or a known wrong one: NEX-GDDP labels tas "maximum".
 _METHODS = {"tasmax": "maximum", "tasmin": "minimum", "tas": "mean"}
 _INTERVAL = re.compile(r"\(interval:[^)]*\)")
+# The method may be shared with other dimensions: "area: time: mean" is what CMIP6 writes.
+_AREA = re.compile(r"area:\s*(?:\w+:\s*)*(\w+(?:\s+where\s+\w+(?:\s+over\s+\w+)?)?)")
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ def climatological_cell_methods(variable: str, source: str) -> str:
     ``<method>`` is the input's own, except where it is absent or known to be wrong.
     """
     method = _METHODS.get(variable) or _time_method(source) or "mean"
-    area = re.search(r"area:\s*\w+(?:\s+where\s+\w+(?:\s+over\s+\w+)?)?", source)
+    area = _AREA.search(source)
     interval = _INTERVAL.search(source)
     parts = [
-        area.group() if area else "",
+        f"area: {area.group(1)}" if area else "",
         f"time: {method} within years",
         interval.group() if interval else "",
         "time: mean over years",

@@ -14,11 +14,11 @@ import netCDF4
 import numpy as np
 import numpy.typing as npt
 
-from climdask import __version__
 from climdask.errors import OutputError
 from climdask.netcdf import NETCDF_LOCK
 from climdask.plan import ChainSpec
 from climdask.regions import RegionCells
+from climdask.version import __version__
 from climdask.years import EPOCH, Window, climatology_time
 
 FILL = np.float32(1e20)  # the fill value of CMIP

@@ -50,7 +50,7 @@ class Block:
     def of(cls, year: int, values: npt.NDArray[np.float32]) -> Block:
         """Make a block, noting where values are missing."""
         missing = np.isnan(values)
-        return cls(year, values, ~missing.all(axis=1), ~missing.any(axis=1))
+        return cls(year, values, ~np.all(missing, axis=1), ~np.any(missing, axis=1))
 
     @property
     def is_ragged(self) -> bool:
@@ -175,11 +175,12 @@ class RunningNormal:
             needed: int16 [day], from :meth:`MissingRule.needed`.
             min_years: source years that the window needs at all.
         """
-        mean = np.full(self.terms[0].shape, np.nan, dtype=np.float32)
+        n_days, n_cells = self.terms[0].shape
+        mean = np.full((n_days, n_cells), np.nan, dtype=np.float32)
         if len(self.years) < min_years:
             return mean
-        step = max(1, PIECE // max(1, mean.shape[1]))
-        for first in range(0, mean.shape[0], step):
+        step = max(1, PIECE // max(1, n_cells))
+        for first in range(0, n_days, step):
             days = slice(first, first + step)
             count = self.count[days]
             total = _rounded_sum([t[days] for t in self.terms])
@@ -197,7 +198,7 @@ def needed_values(rule: MissingRule, axis: DayAxis, window: Window) -> Shorts:
 def _count(count: Shorts, block: Block, sign: int) -> Shorts:
     """Return ``count`` with the block's valid values; [day, 1] for as long as that can say it."""
     if block.is_ragged:
-        return count + np.int16(sign) * ~np.isnan(block.values)
+        return count + np.int16(sign) * (~np.isnan(block.values)).astype(np.int16)
     out = count + np.int16(sign) * block.days_all[:, None].astype(np.int16)
     if out.shape[1] > 1 and bool((out == out[:, :1]).all()):
         return np.ascontiguousarray(out[:, :1])

@@ -1,34 +1,29 @@
 """The plan: everything that a run will do, decided before it starts.
 
-Pure: a plan is made from a workflow, an inventory, the headers of one file for each chain and a
-summary of what is done already. It can be printed, hashed and compared; it knows neither Dask nor
-the contents of files.
+Pure: :mod:`climdask.planner` makes it from a workflow, an inventory, the headers of one file for
+each chain and a summary of what is done already. It can be printed, hashed and compared; it knows
+neither Dask nor the contents of files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import get_args
 
-from climdask.chains import Demand, Legs, Sources, lay_out, sources_of
-from climdask.config import Period, Workflow, span
-from climdask.errors import ClimdaskError, PlanError
+from climdask import planview
+from climdask.chains import Legs, Sources
+from climdask.config import Workflow
 from climdask.headers import Header
-from climdask.inventory import InputFile, Inventory, Series
-from climdask.regions import Box, Selection, select
-from climdask.years import DayAxis, Periods, Window, run_lengths
+from climdask.inventory import InputFile, Inventory
+from climdask.regions import Box, Selection
+from climdask.years import DayAxis, Periods, Window
 
 # Raised when the numbers of an output or the layout of a file change between versions.
 OUTPUT_VERSION = 1
-# Bytes of a carry for each cell-day: two float64 terms (precipitation needs them) and a count.
-CARRY_BYTES = 18
-# The share of a worker's memory that rings and carries may have.
-MEMORY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -301,12 +296,12 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """A hash of all that the plan will do: equal plans do the same work."""
-        content = [self.workflow.model_dump(mode="json")]
-        content += [
-            [c.id, c.spec.header.digest, c.keeps_ring, [f.input_hash for f in job.files]]
-            for c, job in self.jobs()
-        ]
-        return _digest(content)
+        chains = [[c.id, c.spec.header.digest, c.keeps_ring, c.legs] for c in self.chains]
+        normals = [f.input_hash for _, job in self.jobs() for f in job.files]
+        return _digest(self.workflow.model_dump(mode="json"), chains, normals)
+
+    def __str__(self) -> str:
+        return "\n".join(planview.lines(self))
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -317,267 +312,6 @@ class Plan:
     def input_path(self, file: InputFile) -> Path:
         """Return where an input file is."""
         return self.inventory.root / file.path
-
-
-def make_plan(
-    workflow: Workflow,
-    inventory: Inventory,
-    headers: Mapping[str, Header | ClimdaskError],
-    *,
-    limits: Limits | None = None,
-    done: Done | None = None,
-) -> Plan:
-    """Decide what to do.
-
-    Args:
-        workflow: what is wanted.
-        inventory: the files.
-        headers: the header of one file of each series, or why none could be read.
-        limits: what the cluster offers; one worker without a memory limit if left out.
-        done: what earlier runs left.
-
-    Raises:
-        PlanError: a window leaves the record, or no normal can be made.
-        RegionError: a region holds no cell.
-    """
-    limits, done = limits or Limits(), done or Done()
-    homes = _homes(inventory)
-    last = last_historical_year(workflow, inventory)
-    chains, failures, notes = [], {}, list(inventory.notes)
-    for series in inventory.series:
-        header = headers[series.id]
-        if isinstance(header, ClimdaskError):
-            failures[series.id] = str(header)
-            continue
-        maker = _ChainMaker(workflow, series, header, last, limits, done, notes)
-        chains.append(maker.make(homes[series.id]))
-    at_once = _at_once([c for c in chains if c.legs.reads or c.legs.n_targets], limits)
-    return Plan(
-        workflow,
-        inventory,
-        tuple(c for c in chains if c.legs.n_targets),
-        tuple(c for c in chains if not c.legs.n_targets),
-        failures,
-        tuple(notes),
-        limits,
-        at_once,
-    )
-
-
-def last_historical_year(workflow: Workflow, inventory: Inventory) -> int:
-    """Return where history ends: as said, as the scenarios' names tell, or the last file's year.
-
-    Raises:
-        PlanError: the scenarios' names tell nothing, and the workflow does not say it.
-    """
-    if workflow.last_historical_year is not None:
-        return workflow.last_historical_year
-    kinds = {s[:3] for s in workflow.scenarios}
-    if kinds <= {"ssp"} and kinds:
-        return 2014
-    if kinds == {"rcp"}:
-        return 2005
-    if kinds:
-        raise PlanError(
-            f"last_historical_year: not given, and scenarios {', '.join(workflow.scenarios)} do "
-            "not tell it as ssp… (2014) or rcp… (2005) do; add it to the workflow"
-        )
-    return max(
-        (f.end[0] for s in inventory.series for f in s.of(workflow.historical)), default=9999
-    )
-
-
-@dataclass(frozen=True)
-class _ChainMaker:
-    """Makes the chain of one series."""
-
-    workflow: Workflow
-    series: Series
-    header: Header
-    last_historical_year: int
-    limits: Limits
-    done: Done
-    notes: list[str] = field(repr=False)
-
-    def make(self, home: str) -> Chain:
-        flow = self.workflow
-        spec = self._spec()
-        files = {leg: self.series.of(leg) for leg in (flow.historical, *flow.scenarios)}
-        for leg in flow.scenarios:
-            if not files[leg]:
-                self._note(f"no files of {leg}, so no normals of it")
-                del files[leg]
-        targets = self._targets(files)
-        keep_ring, projected = _memory(spec, max(1, len(files) - 1), flow.lookahead, self.limits)
-        demand = Demand(
-            window=flow.window,
-            trunk=flow.historical,
-            last_historical_year=self.last_historical_year,
-            targets={leg: self._pending(spec, leg, ts) for leg, ts in targets.items()},
-            checkpoints={leg: self._saved(leg) for leg in targets},
-            checkpoint_every=flow.run.checkpoint_every,
-            keep_ring=keep_ring,
-            slice_years=_slice_years(spec, self.limits),
-        )
-        legs = lay_out(demand, files)
-        sources = sources_of(demand, files)
-        chain = Chain(spec, legs, sources, home, keep_ring, targets, projected, self.done.normals)
-        self._report_gaps(chain)
-        return chain
-
-    def _spec(self) -> ChainSpec:
-        flow, series = self.workflow, self.series
-        return ChainSpec(
-            series.id,
-            series.model,
-            series.member,
-            series.grid,
-            series.variable,
-            self.header,
-            DayAxis(self.header.calendar, flow.leap_day),
-            select(self.header.grid, flow.boxes),
-            Periods(flow.historical, self.last_historical_year, flow.window),
-            flow.years_needed,
-            flow.output.count,
-            flow.output.deflate_level,
-        )
-
-    def _pending(self, spec: ChainSpec, leg: str, targets: Sequence[int]) -> tuple[int, ...]:
-        names = [r.box.name for r in spec.selection.regions]
-        return tuple(
-            t
-            for t in targets
-            if any(str(spec.output_path(n, leg, t)) not in self.done.normals for n in names)
-        )
-
-    def _saved(self, leg: str) -> list[int]:
-        return [y for (c, saved, y) in self.done.checkpoints if (c, saved) == (self.series.id, leg)]
-
-    def _targets(self, files: Mapping[str, Sequence[InputFile]]) -> dict[str, tuple[int, ...]]:
-        """Return the target years of each leg."""
-        trunk, last = self.workflow.historical, self.last_historical_year
-        history = [y for f in files[trunk] for y in f.years if y <= last]
-        targets = {}
-        for leg, own in files.items():
-            years = [y for f in own for y in f.years if (y <= last) == (leg == trunk)]
-            record = history if leg == trunk else history + years
-            targets[leg] = self._targets_of(leg, record)
-        if not any(targets.values()):
-            record = sorted({y for own in files.values() for f in own for y in f.years})
-            raise PlanError(
-                f"{self.series.id}: no window of {self.workflow.window} years lies within the "
-                f"record, {run_lengths(record)}; shorten window, or allow partial_windows"
-            )
-        return targets
-
-    def _targets_of(self, leg: str, record: Collection[int]) -> tuple[int, ...]:
-        flow, last = self.workflow, self.last_historical_year
-        is_trunk = leg == flow.historical
-        if not record:
-            return ()
-        possible = range(min(record) + flow.window - 1, max(record) + 1)
-        found: set[int] = set()
-        for item in flow.targets:
-            if item == "all" or item in get_args(Period):
-                kind = self._kind
-                found |= {t for t in possible if item in ("all", kind(t))}
-            else:
-                asked = {item} if isinstance(item, int) else set(span(item))
-                mine = {t for t in asked if (t <= last) == is_trunk or not flow.scenarios}
-                self._check_record(leg, mine, record)
-                found |= mine
-        return tuple(sorted(t for t in found if (t <= last) == is_trunk))
-
-    def _kind(self, target_year: int) -> str:
-        return Periods("", self.last_historical_year, self.workflow.window).kind(target_year)
-
-    def _check_record(self, leg: str, targets: Collection[int], record: Collection[int]) -> None:
-        first, last = min(record), max(record)
-        for target in sorted(targets):
-            window = Window.ending(target, self.workflow.window)
-            inside = first <= window.first_year and window.last_year <= last
-            overlaps = window.first_year <= last and window.last_year >= first
-            if not inside and not (self.workflow.partial_windows and overlaps):
-                raise PlanError(
-                    f"targets: {target}: its window {window.first_year}-{window.last_year} leaves "
-                    f"the record of {self.series.id} ({leg}), {first}-{last}; choose targets from "
-                    f"{first + self.workflow.window - 1} to {last}"
-                    + (", or set partial_windows: true" if overlaps else "")
-                )
-
-    def _report_gaps(self, chain: Chain) -> None:
-        """Note the years that are missing or incomplete by name, and what that does."""
-        thin: list[int] = []
-        gaps: set[tuple[str, int]] = set()
-        parts: set[str] = set()
-        for leg, targets in chain.targets.items():
-            for target in targets:
-                years = Window.ending(target, self.workflow.window).years
-                found = {y: chain.source_files(leg, y) for y in years}
-                gaps |= {(chain.experiment(leg, y), y) for y, files in found.items() if not files}
-                parts |= {
-                    f.path
-                    for y, fs in found.items()
-                    for f in fs
-                    if len(fs) == 1 and not f.is_whole(y)
-                }
-                if sum(map(bool, found.values())) < self.workflow.years_needed:
-                    thin.append(target)
-        for experiment in sorted({e for e, _ in gaps}):
-            years = run_lengths(y for e, y in gaps if e == experiment)
-            self._note(f"gap: no file of {experiment} for {years}")
-        for path in sorted(parts):
-            self._note(f"incomplete year, by its name: {path}")
-        if thin:
-            self._note(
-                f"normals of {run_lengths(thin)} will be missing: fewer than "
-                f"{self.workflow.years_needed} source years (min_years)"
-            )
-        if len(thin) == sum(map(len, chain.targets.values())):
-            raise PlanError(
-                f"{self.series.id}: every window has fewer than {self.workflow.years_needed} "
-                "source years; lower min_years, or complete the archive"
-            )
-
-    def _note(self, text: str) -> None:
-        self.notes.append(f"{self.series.id}: {text}")
-
-
-def _memory(spec: ChainSpec, legs: int, lookahead: int, limits: Limits) -> tuple[bool, int]:
-    """Decide whether the window's blocks stay in memory, and project the chain's bytes."""
-    carries = (lookahead + 1) * CARRY_BYTES
-    ring = legs * (spec.window * 4 + carries + lookahead * 4) * spec.cell_days
-    no_ring = legs * (carries + 2 * lookahead * 4) * spec.cell_days
-    if limits.memory_per_worker is None or ring <= MEMORY_SHARE * limits.memory_per_worker:
-        return True, ring
-    return False, no_ring
-
-
-def _slice_years(spec: ChainSpec, limits: Limits) -> int:
-    """Return how many years of a long file one task may read: a tenth of a worker's memory."""
-    memory = limits.memory_per_worker or 4 << 30
-    return max(1, memory // 10 // (4 * spec.cell_days))
-
-
-def _at_once(chains: Sequence[Chain], limits: Limits) -> int:
-    """Return how many chains fit in the memory of all workers together."""
-    if limits.memory_per_worker is None or not chains:
-        return max(1, len(chains))
-    largest = max(chain.projected_bytes for chain in chains)
-    return max(1, int(MEMORY_SHARE * limits.memory_per_worker // largest)) * limits.workers
-
-
-def _homes(inventory: Inventory) -> dict[str, str]:
-    """Give chains that share a file the same home; the home's name is its first chain's id."""
-    home = {series.id: series.id for series in inventory.series}
-    holder: dict[str, str] = {}
-    for series in inventory.series:
-        for file in series.files:
-            other = holder.setdefault(file.path, series.id)
-            if home[other] != home[series.id]:
-                keep, give = sorted((home[other], home[series.id]))
-                home = {chain: keep if h == give else h for chain, h in home.items()}
-    return home
 
 
 def _digest(*content: object) -> str:

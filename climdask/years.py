@@ -101,7 +101,7 @@ class DayAxis:
         table = np.full((13, 32), -1, dtype=np.intp)
         for place, (month, day) in enumerate(self.days):
             table[month, day] = place
-        return table[np.asarray(months), np.asarray(days)]
+        return np.asarray(table[np.asarray(months), np.asarray(days)])
 
     def exists_in(self, year: int) -> npt.NDArray[np.bool_]:
         """Return bool [day]: which days of the axis ``year`` of the calendar has."""

@@ -1,0 +1,195 @@
+"""The command line: a thin layer over the Python interface."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from climdask.config import Workflow, load, schema
+from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClimdaskError, ConfigError
+from climdask.files import audit
+from climdask.progress import clock, shown, summary
+from climdask.quickstart import quickstart
+from climdask.results import RunResult
+from climdask.run import plan, run
+from climdask.state import OutputFolder
+from climdask.version import __version__
+
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        0 if all was done, 1 if something failed, 2 for a user's mistake, 130 if interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: int = arguments.command(arguments)
+    except ClimdaskError as error:
+        return _report(error, error.exit_code, debug=arguments.debug)
+    except KeyboardInterrupt as error:
+        return _report(
+            Exception("interrupted; run again to go on from here") if not error.args else error,
+            EXIT_INTERRUPTED,
+            debug=arguments.debug,
+        )
+    except Exception as error:  # the last resort: no traceback unless asked for
+        message = f"{type(error).__name__}: {error} (a mistake in climdask; --debug shows where)"
+        return _report(Exception(message), EXIT_FAILED, debug=arguments.debug, cause=error)
+    return code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _report(
+    error: BaseException, code: int, *, debug: bool, cause: BaseException | None = None
+) -> int:
+    if debug:
+        traceback.print_exception(cause or error)
+    for line in str(error).splitlines():
+        print(f"climdask: error: {line}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show where an error comes from")
+    parser = argparse.ArgumentParser(
+        prog="climdask", parents=[common],
+        description="Rolling 30-year daily climate normals from daily climate-model output.",
+        epilog="Exit codes: 0 all done, 1 something failed, 2 a mistake in what was given.",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"climdask {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, act: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[common])
+        sub.set_defaults(command=act)
+        return sub
+
+    sub = command(
+        "quickstart", _quickstart, "make a small data set, run it, and show where to look"
+    )
+    sub.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("climdask-quickstart"),
+        help="folder to make (default: %(default)s)",
+    )
+    sub = command("plan", _plan, "show what a run would do")
+    _workflow_arguments(sub)
+    sub.add_argument("--check", action="store_true", help="open the header of every file")
+    sub = command("run", _run, "make the normals; what is there already is kept")
+    _workflow_arguments(sub)
+    sub.add_argument("--serial", action="store_true", help="in this process, without Dask")
+    sub.add_argument(
+        "--inputs-unchanged",
+        action="store_true",
+        help="accept input files with new times, after an archive was restored",
+    )
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
+    sub = command("audit", _audit, "prove from the traces that no file was open twice at once")
+    sub.add_argument("out", nargs="+", type=Path, metavar="OUT_DIR", help="output folder of a run")
+    sub.add_argument("--last", action="store_true", help="the latest run only")
+    command("schema", _schema, "print the JSON schema of the workflow YAML, for editors")
+    return parser
+
+
+def _workflow_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("workflow", type=Path, metavar="WORKFLOW.yaml")
+    sub.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="default: this machine")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="instead of output.root")
+    sub.add_argument("--input-root", type=Path, metavar="DIR", help="instead of input.root")
+
+
+def _load(arguments: argparse.Namespace) -> Workflow:
+    return load(arguments.workflow, input_root=arguments.input_root, output_root=arguments.out)
+
+
+def _quickstart(arguments: argparse.Namespace) -> int:
+    return _end(quickstart(arguments.folder, view=shown, report=_print))
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    workflow = _load(arguments)
+    try:
+        made = plan(workflow, cluster=arguments.cluster, check=arguments.check)
+    except ConfigError:
+        raise
+    except ClimdaskError as error:  # the plan cannot run
+        return _report(error, EXIT_FAILED, debug=arguments.debug)
+    print(made)
+    return EXIT_FAILED if made.failures else EXIT_DONE
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    result = run(
+        _load(arguments),
+        cluster=arguments.cluster,
+        serial=arguments.serial,
+        inputs_unchanged=arguments.inputs_unchanged,
+        view=partial(shown, quiet=arguments.quiet),
+        report=_print,
+    )
+    return _end(result)
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _end(result: RunResult) -> int:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    if result.rows:
+        console.print(summary(result.rows))
+    for file, reason in result.audit.skipped:
+        console.print(f"skipped: {file}: {reason}", markup=False)
+    made = f"{len(result.outputs)} of {result.plan.n_all} normals are in {result.folder.root}"
+    console.print(f"{made}; {clock(result.seconds)} elapsed", markup=False, soft_wrap=True)
+    console.print(f"audit: {result.audit}", markup=False, soft_wrap=True)
+    return result.exit_code
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    traces: list[Path] = []
+    for out in arguments.out:
+        own = OutputFolder(out).traces()
+        if not own:
+            print(
+                f"climdask: error: {out}: holds no traces; is it the output folder of a run?",
+                file=sys.stderr,
+            )
+            return EXIT_USER
+        traces += own[-1:] if arguments.last else own
+    found = audit(traces)
+    print(f"{len(traces)} runs: {found}")
+    for line in (*found.overlaps, *found.unproven):
+        print(line)
+    return EXIT_DONE if found.holds else EXIT_FAILED
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    del arguments
+    print(schema())
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Clusters: a profile (YAML) becomes a client. Local, and external by address or file."""
+
+from __future__ import annotations
+
+import socket
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dask
+import distributed
+from dask.system import CPU_COUNT
+from distributed.system import MEMORY_LIMIT
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from climdask.errors import ClusterError, ConfigError, did_you_mean
+from climdask.plan import Limits
+from climdask.yamlfiles import read_yaml, validate
+
+
+class _Profile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LocalProfile(_Profile):
+    """Worker processes on this machine."""
+
+    kind: Literal["local"] = "local"
+    cores: int | None = Field(None, ge=1, description="Cores to use; all by default.")
+    memory: str | int | None = Field(None, description='Memory to use, such as "16GiB".')
+    workers: int | None = Field(None, ge=1, description="Worker processes.")
+    threads: int | None = Field(None, ge=1, description="Threads of each worker.")
+    scratch: Path | None = Field(None, description="Folder for what does not fit in memory.")
+    dashboard: int | Literal["auto", "off"] = Field("auto", description="Port on this machine.")
+
+
+class ExternalProfile(_Profile):
+    """A cluster that somebody else runs."""
+
+    kind: Literal["external"]
+    address: str | None = Field(None, description="Such as tcp://10.0.0.1:8786.")
+    scheduler_file: Path | None = Field(None, description="Written by dask scheduler.")
+    timeout: float = Field(30.0, gt=0, description="Seconds to wait for the scheduler.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ExternalProfile:
+        if (self.address is None) == (self.scheduler_file is None):
+            raise ValueError("give either address or scheduler_file")
+        return self
+
+
+Profile = LocalProfile | ExternalProfile
+_KINDS: Mapping[str, type[Profile]] = {"local": LocalProfile, "external": ExternalProfile}
+
+
+def load_profile(source: Profile | str | Path | Mapping[str, Any] | None) -> Profile:
+    """Read a cluster profile; the local one if there is none.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is wrong.
+    """
+    if isinstance(source, LocalProfile | ExternalProfile):
+        return source
+    if source is None:
+        return LocalProfile()
+    if isinstance(source, Mapping):
+        content, name = dict(source), "cluster"
+    else:
+        content, name = read_yaml(Path(source)), str(source)
+    kind = str(content.get("kind", "local"))
+    if kind not in _KINDS:
+        raise ConfigError(
+            f'{name}: kind: "{kind}" is none of {", ".join(_KINDS)}{did_you_mean(kind, _KINDS)}'
+        )
+    return validate(_KINDS[kind], content, name)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine has: cores, and bytes of memory (limits of its control group counted)."""
+
+    cores: int = CPU_COUNT
+    memory: int = MEMORY_LIMIT
+
+
+def local_limits(
+    profile: LocalProfile, homes: int, cores_per_variable: int, machine: Machine | None = None
+) -> Limits:
+    """Divide this machine: one worker for each home, as far as the cores go.
+
+    Threads of a worker are the variable's cores; cores that would stay idle are added to them.
+
+    Raises:
+        ConfigError: ``memory`` is no amount of memory.
+    """
+    machine = machine or Machine()
+    cores = profile.cores or machine.cores
+    workers = profile.workers or max(1, min(homes, cores // cores_per_variable))
+    threads = profile.threads or max(cores_per_variable, cores // workers)
+    try:
+        memory = dask.utils.parse_bytes(profile.memory) if profile.memory else machine.memory
+    except ValueError:
+        raise ConfigError(
+            f'cluster: memory: "{profile.memory}" is no amount; expected such as "16GiB"'
+        ) from None
+    return Limits(int(memory) // workers, workers, threads)
+
+
+def client_limits(client: distributed.Client) -> Limits:
+    """Return what a client's workers offer; of different workers, the least."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if not workers:
+        return Limits(None, 1, 1)
+    memory = min(w["memory_limit"] for w in workers)
+    return Limits(memory or None, len(workers), min(w["nthreads"] for w in workers))
+
+
+@contextmanager
+def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Client]:
+    """Start or reach a cluster, and close what was started.
+
+    Raises:
+        ClusterError: it cannot be started or reached.
+    """
+    if isinstance(profile, ExternalProfile):
+        with _external(profile) as client:
+            yield client
+        return
+    settings = {
+        # Windows stay where their carry is: a stolen one would pull it across.
+        "distributed.scheduler.work-stealing": False,
+        "distributed.logging.distributed": "error",
+    }
+    if profile.scratch:
+        settings["temporary-directory"] = str(profile.scratch.expanduser())
+    with dask.config.set(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=limits.workers,
+                threads_per_worker=limits.threads,
+                memory_limit=limits.memory_per_worker,
+                processes=True,
+                dashboard_address=_dashboard(profile.dashboard),
+            )
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise ClusterError(f"the local cluster does not start: {error}") from error
+        with cluster, distributed.Client(cluster) as client:
+            yield client
+
+
+def _dashboard(choice: int | str) -> str | None:
+    """Return where the dashboard listens: this machine only, another port if 8787 is taken."""
+    if choice == "off":
+        return None
+    if choice != "auto":
+        return f"127.0.0.1:{choice}"
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", 8787)) == 0
+    return f"127.0.0.1:{0 if taken else 8787}"
+
+
+@contextmanager
+def _external(profile: ExternalProfile) -> Iterator[distributed.Client]:
+    where = profile.address or str(profile.scheduler_file)
+    if profile.scheduler_file and not profile.scheduler_file.is_file():
+        raise ClusterError(f"cluster: scheduler_file: {where} is no file; is the scheduler up?")
+    try:
+        client = distributed.Client(
+            address=profile.address,
+            scheduler_file=str(profile.scheduler_file) if profile.scheduler_file else None,
+            timeout=profile.timeout,
+        )
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"cluster: no scheduler answers at {where} within {profile.timeout:g} s ({error}); "
+            "check the address, or start one with: dask scheduler"
+        ) from error
+    with client:
+        yield client

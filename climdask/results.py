@@ -1,0 +1,165 @@
+"""What a run leaves behind: outputs, failures, the audit, and the normals as xarray datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
+from climdask.files import Audit, audit
+from climdask.plan import Chain, Plan
+from climdask.state import OutputFolder
+
+if TYPE_CHECKING:
+    from climdask.progress import ChainProgress
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The end of a run.
+
+    Attributes:
+        plan: what was to do.
+        folder: where the normals are.
+        run_id: names the run's traces.
+        rows: counts, state and message of each chain.
+        failures: message by chain.
+        seconds: that the run took.
+    """
+
+    plan: Plan
+    folder: OutputFolder
+    run_id: str
+    rows: tuple[ChainProgress, ...]
+    failures: Mapping[str, str]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every chain ended well and no file was open twice at once."""
+        return not self.failures and self.audit.holds
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all is done, 1 if something failed."""
+        return EXIT_DONE if self.ok else EXIT_FAILED
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What the traces of this run prove."""
+        return audit([self.folder.trace(self.run_id)])
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The normals that are there, of this run and of earlier ones, in order."""
+        return [p for p in normal_paths(self.plan.all_chains, self.folder) if p.exists()]
+
+    def open(
+        self,
+        variable: str,
+        region: str,
+        *,
+        scenario: str | None = None,
+        model: str | None = None,
+        member: str | None = None,
+    ) -> xr.Dataset:
+        """Open the normals of a variable and region as one lazy dataset.
+
+        Args:
+            variable, region: as in the workflow.
+            scenario: which leg to follow after the historical experiment; may be left out if
+                there is one only, as may ``model`` and ``member``.
+
+        Returns:
+            A dataset with dims (target_year, dayofyear, lat, lon): the variable float32,
+            ``time(target_year, dayofyear)``, ``years_per_day`` and ``number_of_years``.
+
+        Raises:
+            PlanError: no normals of that name, or more than one series fits.
+        """
+        chain = _one_chain(self.plan.all_chains, variable, model, member)
+        leg = _one_leg(chain, scenario)
+        names = [r.box.name for r in chain.spec.selection.regions]
+        if region not in names:
+            raise PlanError(f'region "{region}" is none of {names}{did_you_mean(region, names)}')
+        legs = dict.fromkeys((chain.legs.trunk, leg))
+        found = [
+            (year, self.folder.root / chain.spec.output_path(region, own, year))
+            for own in legs
+            for year in chain.targets.get(own, ())
+        ]
+        found = [(year, path) for year, path in found if path.exists()]
+        if not found:
+            raise PlanError(f"{chain.id}: no normals of {region} are there; did the run fail?")
+        return open_normals([p for _, p in found], [y for y, _ in found])
+
+
+def open_normals(paths: Sequence[Path], target_years: Sequence[int]) -> xr.Dataset:
+    """Open normals as one lazy dataset with dims (target_year, dayofyear, lat, lon)."""
+
+    def by_day(dataset: xr.Dataset) -> xr.Dataset:
+        dataset = dataset.drop_vars("climatology_bnds", errors="ignore")
+        dataset["time"].attrs.pop("climatology", None)
+        dataset["time"].encoding.pop("climatology", None)
+        return dataset.swap_dims(time="dayofyear")
+
+    coordinate = xr.Variable(
+        "target_year", list(target_years), {"long_name": "last year of the window"}
+    )
+    return xr.open_mfdataset(
+        [str(p) for p in paths],
+        combine="nested",
+        concat_dim="target_year",
+        preprocess=by_day,
+        data_vars="all",
+        coords=["time"],
+        compat="override",
+        combine_attrs="drop_conflicts",
+        join="override",
+        decode_times=xr.coders.CFDatetimeCoder(use_cftime=True),
+    ).assign_coords(target_year=coordinate)
+
+
+def normal_paths(chains: Sequence[Chain], folder: OutputFolder) -> list[Path]:
+    """Return the paths of all normals of some chains."""
+    return [
+        folder.root / file.path
+        for chain in chains
+        for leg, years in chain.targets.items()
+        for year in years
+        for file in chain.normals(leg, year)
+    ]
+
+
+def _one_chain(
+    chains: Sequence[Chain], variable: str, model: str | None, member: str | None
+) -> Chain:
+    fitting = [
+        c
+        for c in chains
+        if c.spec.variable == variable
+        and model in (None, c.spec.model)
+        and member in (None, c.spec.member)
+    ]
+    if len(fitting) != 1:
+        ids = [c.id for c in fitting or chains]
+        near = did_you_mean(variable, {c.spec.variable for c in chains})
+        raise PlanError(
+            f'{len(fitting)} chains fit variable "{variable}", model {model}, '
+            f"member {member}{near}; there are {', '.join(ids)}"
+        )
+    return fitting[0]
+
+
+def _one_leg(chain: Chain, scenario: str | None) -> str:
+    legs = [leg for leg in chain.targets if leg != chain.legs.trunk]
+    if scenario is None and len(legs) < 2:
+        return legs[0] if legs else chain.legs.trunk
+    if scenario not in legs:
+        raise PlanError(f'scenario "{scenario}": choose one of {", ".join(legs)}')
+    return str(scenario)
