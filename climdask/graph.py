@@ -35,7 +35,7 @@ class ChainGraph:
     Attributes:
         tasks: by key.
         wanted: keys whose results the run waits for: writes and checkpoints.
-        tokens: file token by key, of the tasks that open a file.
+        tokens: file token by key, of the tasks that open a file or must run at home.
         places: how far along the chain each key is, in years; for priorities.
         home: group of chains that must share a worker.
     """
@@ -103,7 +103,7 @@ class _Builder:
     graph: ChainGraph
 
     def build(self) -> ChainGraph:
-        self._add("chain", "", 0, DataNode, self.chain.spec, place=0)
+        self._at_home(self._add("chain", "", 0, DataNode, self.chain.spec, place=0))
         readings = self._reads()
         trunk = self.chain.legs.trunk
         offset = len(self.chain.legs.steps[trunk])
@@ -126,6 +126,14 @@ class _Builder:
             common = (TaskRef(self.key("chain", "", 0)), self.context)
             self.graph.tasks[key] = Task(key, task, *common, *args)
         return key
+
+    def _at_home(self, key: Key) -> None:
+        """Bind a key to the chain's home by the token of its first file.
+
+        Dask holds back tasks without dependencies, or nearly so, while all workers are busy; those
+        with restrictions it does not. Without this a chain would start only as another one ends.
+        """
+        self.graph.tokens[key] = token_name(self.plan, self.chain.legs.reads[0])
 
     def _reads(self) -> Mapping[BlockId, list[Key]]:
         """Add the reads; return the keys that each block comes from."""
@@ -187,5 +195,5 @@ class _Builder:
             return TaskRef(self.key("window", *at))
         if self.key("restore", *at) not in self.graph.tasks:
             path = checkpoint_path(self.context.folder, self.chain, *at)
-            self._add("restore", *at, tasks.restore, path, place=place)
+            self._at_home(self._add("restore", *at, tasks.restore, path, place=place))
         return TaskRef(self.key("restore", *at))

@@ -13,18 +13,20 @@ import os
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 import errno
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cftime
 import netCDF4
 import numpy as np
 import numpy.typing as npt
 
+from climdask import netcdf3
 from climdask.errors import InconsistentFile, UnreadableFile, did_you_mean
 from climdask.headers import Attributes, Header, Scalar
 from climdask.normals import Block
@@ -46,7 +48,7 @@ _PROVENANCE = (
     "institution", "source", "references", "license", "contact", "model_id", "source_id",
     "variant_label", "parent_experiment_id", "product", "doi", "resolution_id",
 )  # fmt: skip
-_MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
+_HDF5 = b"\x89HDF"
 _PASSING = {errno.EIO, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EBUSY}
 
 
@@ -59,7 +61,7 @@ def _dataset(path: Path) -> Iterator[Any]:
     """Open a file under the library's lock; its errors come out as errors of the file."""
     with NETCDF_LOCK:
         try:
-            _check_magic(path)
+            _check_start(path)
             with netCDF4.Dataset(path, "r") as dataset:
                 dataset.set_auto_maskandscale(False)
                 yield dataset
@@ -74,13 +76,31 @@ def _dataset(path: Path) -> Iterator[Any]:
             raise PassingError(f"{path}: damaged or truncated ({error})") from error
 
 
-def _check_magic(path: Path) -> None:
+def _check_start(path: Path) -> None:
+    """Refuse what is no NetCDF, and NetCDF-3 that is shorter than its header says."""
     with path.open("rb") as file:
         start = file.read(4)
-    if not start:
-        raise UnreadableFile(f"{path}: is empty (0 bytes); fetch it again")
-    if start not in _MAGIC:
-        raise UnreadableFile(f"{path}: is no NetCDF file, it starts with {start!r}; fetch it again")
+        if not start:
+            raise UnreadableFile(f"{path}: is empty (0 bytes); fetch it again")
+        if start not in (_HDF5, *netcdf3.MAGIC):
+            raise UnreadableFile(
+                f"{path}: is no NetCDF file, it starts with {start!r}; fetch it again"
+            )
+        if start != _HDF5:
+            file.seek(0)
+            _check_length(path, file)
+
+
+def _check_length(path: Path, file: BinaryIO) -> None:
+    try:
+        needed = netcdf3.needed_bytes(file)
+    except netcdf3.TruncatedHeader as error:
+        raise UnreadableFile(f"{path}: damaged or truncated ({error}); fetch it again") from None
+    there = path.stat().st_size
+    if there < needed:
+        raise UnreadableFile(
+            f"{path}: truncated, {there:,} of {needed:,} bytes are there; fetch it again"
+        )
 
 
 # ---------------------------------------------------------------- headers
@@ -136,14 +156,18 @@ def _layout(path: Path, dataset: Any, variable: str) -> _Layout:
             f"{did_you_mean(variable, there)}"
         )
     var = dataset.variables[variable]
+    if getattr(var.dtype, "kind", "") not in tuple("fiu"):
+        raise InconsistentFile(f"{path}: {variable} holds {var.dtype}; expected numbers")
     found: dict[str, tuple[str, int]] = {}
-    for place, dim in enumerate(var.dimensions):
+    # Long dimensions first: one of length 1 is an axis only where no other is (reftime beside time).
+    for place in sorted(range(var.ndim), key=lambda p: var.shape[p] == 1):
+        dim, length = var.dimensions[place], var.shape[place]
         kind = _kind(dataset.variables.get(dim), dim)
-        if kind:
+        if kind and kind not in found:
             found[kind] = (dim, place)
-        elif var.shape[place] != 1:
+        elif length != 1:
             raise InconsistentFile(
-                f"{path}: {variable} has a dimension {dim} of length {var.shape[place]}; "
+                f"{path}: {variable} has a dimension {dim} of length {length}; "
                 "expected time, latitude and longitude only (cut one level out first)"
             )
     for kind in ("time", "lat", "lon"):
@@ -163,9 +187,9 @@ def _kind(coordinate: Any, dim: str) -> str:
         return ""
     if " since " in units:
         return "time"
-    if units.startswith("degree") and units.endswith(("_n", "north")):
+    if re.fullmatch(r"degrees?_?(n|north)", units):
         return "lat"
-    if units.startswith("degree") and units.endswith(("_e", "east")):
+    if re.fullmatch(r"degrees?_?(e|east)", units):
         return "lon"
     return {"latitude": "lat", "lat": "lat", "longitude": "lon", "lon": "lon"}.get(dim.lower(), "")
 
@@ -242,15 +266,17 @@ def _days(path: Path, time: Any, calendar: str) -> _Days:
     stamps = np.ma.getdata(time[:]).astype(np.float64)
     if stamps.size == 0:
         raise InconsistentFile(f"{path}: its time axis is empty")
-    if not np.isfinite(stamps).all() or (np.diff(stamps) <= 0).any():
-        place = int(np.argmax(~(np.diff(stamps) > 0))) + 1
+    wrong = ~np.isfinite(stamps)
+    wrong[1:] |= ~(np.diff(stamps) > 0)
+    if wrong.any():
+        step = int(wrong.argmax())
         raise InconsistentFile(
-            f"{path}: its time axis is not in order at step {place + 1} "
-            f"({stamps[place]:g} {time.units}); sort it (cdo -sorttimestamp)"
+            f"{path}: its time axis is not in order at step {step + 1} "
+            f"({stamps[step]:g} {time.units}); sort it (cdo -sorttimestamp)"
         )
     try:
         dates = cftime.num2date(stamps, time.units, calendar)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InconsistentFile(f'{path}: time units "{time.units}": {error}') from None
     # Half a minute on: stamps in float32 may fall just short of midnight.
     half = np.timedelta64(30, "s").astype(object)
@@ -378,19 +404,16 @@ def decode(raw: npt.NDArray[Any], attributes: Mapping[str, Any]) -> npt.NDArray[
         raw: stored values, any shape and numeric dtype.
         attributes: of the variable.
     """
-    if str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
-        raw = raw.view(raw.dtype.str.replace("i", "u"))
     missing = np.zeros(raw.shape, dtype=bool)
     if raw.dtype.kind == "f":
         missing |= ~np.isfinite(raw)
-    for value in _missing_values(raw.dtype, attributes):
+    unsigned = str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i"
+    for value in _missing_values(raw.dtype, attributes, unsigned=unsigned):
         missing |= raw == value
-    low, high = _valid_range(attributes)
-    if low is not None:
-        missing |= raw < np.asarray(low).astype(raw.dtype)
-    if high is not None:
-        missing |= raw > np.asarray(high).astype(raw.dtype)
-    if "scale_factor" in attributes or "add_offset" in attributes:
+    if unsigned:
+        raw = raw.view(raw.dtype.str.replace("i", "u"))
+    packed = "scale_factor" in attributes or "add_offset" in attributes
+    if packed:
         scale = float(attributes.get("scale_factor", 1.0))
         unpacked = raw * np.float64(scale) + float(attributes.get("add_offset", 0.0))
     else:
@@ -398,25 +421,47 @@ def decode(raw: npt.NDArray[Any], attributes: Mapping[str, Any]) -> npt.NDArray[
     with np.errstate(over="ignore"):
         out = unpacked.astype(np.float32)
     missing |= ~np.isfinite(out)
+    for bound, beyond in zip(_valid_range(attributes), (np.less, np.greater), strict=True):
+        if bound is not None:
+            # A real bound of packed integers is one of the unpacked values (NUG, appendix A).
+            of_unpacked = packed and bound.dtype.kind == "f" and raw.dtype.kind != "f"
+            values = out if of_unpacked else raw
+            missing |= beyond(values, _as_stored(bound, values.dtype))
     out[missing] = np.nan
     return out
 
 
-def _missing_values(dtype: np.dtype[Any], attributes: Mapping[str, Any]) -> list[Any]:
-    """Return the values that mean missing; the library's default fill where none is named."""
+def _missing_values(
+    dtype: np.dtype[Any], attributes: Mapping[str, Any], *, unsigned: bool
+) -> Iterator[Any]:
+    """Yield the values that mean missing; the library's default fill where none is named."""
     named = [attributes[k] for k in ("_FillValue", "missing_value") if k in attributes]
     if "_FillValue" not in attributes and dtype.itemsize > 1:
-        default = netCDF4.default_fillvals.get(dtype.str[1:])
-        named += [] if default is None else [default]
-    values = np.concatenate([np.atleast_1d(v) for v in named]) if named else np.array([])
-    if values.dtype.kind not in "fiu":
-        return []
-    with np.errstate(over="ignore", invalid="ignore"):
-        return [v for v in values.astype(dtype).tolist() if v == v]
+        named.append(netCDF4.default_fillvals.get(dtype.str[1:], ()))
+    for value in (v for n in named for v in np.atleast_1d(n) if v.dtype.kind in "fiu"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored = value.astype(dtype)
+            as_unsigned = stored.astype(dtype.str.replace("i", "u")) if unsigned else stored
+        # 1e20 for 16-bit integers is none of them: cast, it would be some valid number.
+        if dtype.kind == "f" or value in (stored, as_unsigned):
+            yield stored
 
 
 def _valid_range(attributes: Mapping[str, Any]) -> tuple[Any, Any]:
-    if "valid_range" in attributes and np.size(attributes["valid_range"]) == 2:
-        low, high = attributes["valid_range"]
-        return low, high
-    return attributes.get("valid_min"), attributes.get("valid_max")
+    """Return the least and the greatest valid value, None where there is no bound."""
+    found = [attributes.get("valid_min"), attributes.get("valid_max")]
+    if np.size(attributes.get("valid_range")) == 2:
+        found = list(attributes["valid_range"])
+    numbers = [None if v is None else np.asarray(v) for v in found]
+    low, high = (v if v is not None and v.dtype.kind in "fiu" else None for v in numbers)
+    return low, high
+
+
+def _as_stored(bound: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Give a bound the type of the values, where that does not change what it means."""
+    if dtype.kind == "f":  # 350.1 in float64 for values in float32
+        with np.errstate(over="ignore"):
+            return bound.astype(dtype)
+    if dtype.kind == "u" and bound.dtype.kind == "i" and bound.dtype.itemsize == dtype.itemsize:
+        return bound.view(dtype.newbyteorder("="))
+    return bound

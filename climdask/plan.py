@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -178,33 +178,38 @@ class Chain:
             leg,
             window,
             tuple(f for f in self.normals(leg, target_year) if f.path not in self.done),
-            tuple(
-                SourceYear(y, self.experiment(leg, y), self.source_files(leg, y))
-                for y in window.years
-            ),
+            self.source_years(leg, target_year),
+        )
+
+    def source_years(self, leg: str, target_year: int) -> tuple[SourceYear, ...]:
+        """Return where each year of a target year's window comes from."""
+        return tuple(
+            SourceYear(y, self.experiment(leg, y), self.source_files(leg, y))
+            for y in Window.ending(target_year, self.spec.window).years
         )
 
     def normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
         """Return the output files of a target year, done or not."""
+        timed = self._window_files(leg, target_year, timed=True)
+        untimed = self._window_files(leg, target_year, timed=False)
         return tuple(
             NormalFile(
                 region.box.name,
                 str(self.spec.output_path(region.box.name, leg, target_year)),
-                self._input_hash(region.box, leg, target_year, timed=True),
-                self._input_hash(region.box, leg, target_year, timed=False),
+                self._input_hash(region.box, timed),
+                self._input_hash(region.box, untimed),
             )
             for region in self.spec.selection.regions
         )
 
-    def _input_hash(self, box: Box, leg: str, target_year: int, *, timed: bool) -> str:
+    def _input_hash(self, box: Box, window_files: str) -> str:
         """Return a hash of all that decides the numbers of a normal.
 
-        The window's files (path below the input root, size and, if ``timed``, modification time)
+        The window's files (path below the input root, size and, if timed, modification time)
         and the keys of the workflow that change its numbers.
         """
         keys = [OUTPUT_VERSION, self.spec.window, self.spec.min_years, self.spec.axis.leap_day]
-        keys += [self.spec.count, str(box)]
-        return _digest(keys, self._window_files(leg, target_year, timed=timed))
+        return _digest(keys, self.spec.count, astuple(box), window_files)
 
     def carry_hash(self, leg: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
@@ -212,11 +217,13 @@ class Chain:
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
         return _digest(keys, self._window_files(leg, year, timed=True))
 
-    def _window_files(self, leg: str, year: int, *, timed: bool) -> list[object]:
+    def _window_files(self, leg: str, year: int, *, timed: bool) -> str:
         window = Window.ending(year, self.spec.window)
         files = sorted({f for y in window.years for f in self.source_files(leg, y)})
+        # Which of two files that overlap gives a year hangs on where history ends.
+        history = min(self.spec.periods.last_historical_year, year)
         # As in the docstrings: what a file is called and how large it is, not where the root lies.
-        return [[f.path, f.size, f.mtime_ns if timed else None] for f in files]
+        return _digest(history, [[f.path, f.size, f.mtime_ns if timed else None] for f in files])
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ summary of what is done already go in, a :class:`climdask.plan.Plan` comes out.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
@@ -15,7 +16,7 @@ from climdask.config import Period, Workflow, span
 from climdask.errors import ClimdaskError, PlanError
 from climdask.headers import Header
 from climdask.inventory import InputFile, Inventory, Series
-from climdask.plan import Chain, ChainSpec, Done, Limits, Plan
+from climdask.plan import Chain, ChainSpec, Done, Limits, Plan, SourceYear
 from climdask.regions import select
 from climdask.years import DayAxis, Periods, Window, run_lengths
 
@@ -23,6 +24,9 @@ from climdask.years import DayAxis, Periods, Window, run_lengths
 CARRY_BYTES = 18
 # The share of a worker's memory that rings and carries may have.
 MEMORY_SHARE = 0.5
+
+# Target years, and where each year of their windows comes from.
+_Windows = Sequence[tuple[int, tuple[SourceYear, ...]]]
 
 
 def make_plan(
@@ -109,9 +113,9 @@ class _ChainMaker:
         flow = self.workflow
         spec = self._spec()
         files = {leg: self.series.of(leg) for leg in (flow.historical, *flow.scenarios)}
-        for leg in flow.scenarios:
-            if not files[leg]:
-                self._note(f"no files of {leg}, so no normals of it")
+        for leg in [leg for leg, own in files.items() if not own]:
+            self._note(f"no files of {leg}, so no normals of it")
+            if leg != flow.historical:
                 del files[leg]
         targets = self._targets(files)
         keep_ring, projected = _memory(spec, max(1, len(files) - 1), flow.lookahead, self.limits)
@@ -128,7 +132,7 @@ class _ChainMaker:
         legs = lay_out(demand, files)
         sources = sources_of(demand, files)
         chain = Chain(spec, legs, sources, home, keep_ring, targets, projected, self.done.normals)
-        self._report_gaps(chain)
+        self._report(chain)
         return chain
 
     def _spec(self) -> ChainSpec:
@@ -199,6 +203,8 @@ class _ChainMaker:
 
     def _check_record(self, leg: str, targets: Collection[int], record: Collection[int]) -> None:
         first, last = min(record), max(record)
+        whole = first + self.workflow.window - 1
+        cure = f"choose targets from {whole} to {last}" if whole <= last else "shorten window"
         for target in sorted(targets):
             window = Window.ending(target, self.workflow.window)
             inside = first <= window.first_year and window.last_year <= last
@@ -206,42 +212,57 @@ class _ChainMaker:
             if not inside and not (self.workflow.partial_windows and overlaps):
                 raise PlanError(
                     f"targets: {target}: its window {window.first_year}-{window.last_year} leaves "
-                    f"the record of {self.series.id} ({leg}), {first}-{last}; choose targets from "
-                    f"{first + self.workflow.window - 1} to {last}"
+                    f"the record of {self.series.id} ({leg}), {first}-{last}; {cure}"
                     + (", or set partial_windows: true" if overlaps else "")
                 )
 
-    def _report_gaps(self, chain: Chain) -> None:
-        """Note the years that are missing or incomplete by name, and what that does."""
-        thin: list[int] = []
-        gaps: set[tuple[str, int]] = set()
-        parts: set[str] = set()
-        for leg, targets in chain.targets.items():
-            for target in targets:
-                years = Window.ending(target, self.workflow.window).years
-                found = {y: chain.source_files(leg, y) for y in years}
-                gaps |= {(chain.experiment(leg, y), y) for y, files in found.items() if not files}
-                parts |= {
-                    f.path
-                    for y, fs in found.items()
-                    for f in fs
-                    if len(fs) == 1 and not f.is_whole(y)
-                }
-                if sum(map(bool, found.values())) < self.workflow.years_needed:
-                    thin.append(target)
-        for experiment in sorted({e for e, _ in gaps}):
-            years = run_lengths(y for e, y in gaps if e == experiment)
-            self._note(f"gap: no file of {experiment} for {years}")
-        for path in sorted(parts):
+    def _report(self, chain: Chain) -> None:
+        """Note what the user should know about the windows, by the names of their files."""
+        windows = [
+            (target, chain.source_years(leg, target))
+            for leg, targets in chain.targets.items()
+            for target in targets
+        ]
+        self._report_files({s for _, sources in windows for s in sources})
+        self._report_versions(windows)
+        self._report_thin(windows)
+
+    def _report_files(self, sources: Collection[SourceYear]) -> None:
+        """Note the years that are missing or incomplete."""
+        for experiment in sorted({s.experiment for s in sources}):
+            gaps = [s.year for s in sources if s.experiment == experiment and not s.files]
+            if gaps:
+                self._note(f"gap: no file of {experiment} for {run_lengths(gaps)}")
+        alone = {(s.files[0], s.year) for s in sources if len(s.files) == 1}
+        for path in sorted({f.path for f, year in alone if not f.is_whole(year)}):
             self._note(f"incomplete year, by its name: {path}")
+
+    def _report_versions(self, windows: _Windows) -> None:
+        """Note the normals that mix versions of files."""
+        mixed: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+        for target, sources in windows:
+            mixed[tuple(sorted({f.version for s in sources for f in s.files}))].append(target)
+        for versions, targets in sorted(mixed.items()):
+            if len(versions) > 1:
+                names = ", ".join("v" + ".".join(map(str, v)) if v else "none" for v in versions)
+                self._note(f"normals of {run_lengths(targets)} mix files of versions {names}")
+
+    def _report_thin(self, windows: _Windows) -> None:
+        """Note the normals that will be missing.
+
+        Raises:
+            PlanError: all of them will be.
+        """
+        needed = self.workflow.years_needed
+        thin = [t for t, sources in windows if sum(bool(s.files) for s in sources) < needed]
         if thin:
             self._note(
-                f"normals of {run_lengths(thin)} will be missing: fewer than "
-                f"{self.workflow.years_needed} source years (min_years)"
+                f"normals of {run_lengths(thin)} will be missing: fewer than {needed} "
+                "source years (min_years)"
             )
-        if len(thin) == sum(map(len, chain.targets.values())):
+        if len(thin) == len(windows):
             raise PlanError(
-                f"{self.series.id}: every window has fewer than {self.workflow.years_needed} "
+                f"{self.series.id}: every window has fewer than {needed} "
                 "source years; lower min_years, or complete the archive"
             )
 
