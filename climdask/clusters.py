@@ -145,6 +145,7 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
                 memory_limit=limits.memory_per_worker,
                 processes=True,
                 dashboard_address=_dashboard(profile.dashboard),
+                scheduler_kwargs={"dashboard": profile.dashboard != "off"},
             )
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(f"the local cluster does not start: {error}") from error
@@ -152,10 +153,10 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
             yield client
 
 
-def _dashboard(choice: int | str) -> str | None:
+def _dashboard(choice: int | str) -> str:
     """Return where the dashboard listens: this machine only, another port if 8787 is taken."""
     if choice == "off":
-        return None
+        return "127.0.0.1:0"  # the scheduler's health page only
     if choice != "auto":
         return f"127.0.0.1:{choice}"
     with socket.socket() as probe:

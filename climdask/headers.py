@@ -59,7 +59,7 @@ class Header:
         if not compatible_calendars(self.calendar, other.calendar):
             found.append(f'calendar "{other.calendar}", not "{self.calendar}"')
         if not self.grid.matches(other.grid):
-            found.append(f"a grid of {other.grid}, not {self.grid}")
+            found.append(self.grid.difference(other.grid))
         return found
 
     @property

@@ -94,7 +94,7 @@ def _check_start(path: Path) -> None:
 def _check_length(path: Path, file: BinaryIO) -> None:
     try:
         needed = netcdf3.needed_bytes(file)
-    except netcdf3.TruncatedHeader as error:
+    except netcdf3.DamagedHeaderError as error:
         raise UnreadableFile(f"{path}: damaged or truncated ({error}); fetch it again") from None
     there = path.stat().st_size
     if there < needed:
@@ -132,7 +132,7 @@ def _header(path: Path, dataset: Any, variable: str) -> Header:
         str(var.dtype),
         _grid(dataset, layout),
         _attributes(var, without=_STORAGE),
-        tuple(_scalars(dataset, var)),
+        tuple(_scalars(dataset, var, layout)),
         tuple((k, getattr(dataset, k)) for k in _PROVENANCE if k in dataset.ncattrs()),
     )
 
@@ -159,7 +159,7 @@ def _layout(path: Path, dataset: Any, variable: str) -> _Layout:
     if getattr(var.dtype, "kind", "") not in tuple("fiu"):
         raise InconsistentFile(f"{path}: {variable} holds {var.dtype}; expected numbers")
     found: dict[str, tuple[str, int]] = {}
-    # Long dimensions first: one of length 1 is an axis only where no other is (reftime beside time).
+    # Long dimensions first: one of length 1, such as reftime, is no rival of a longer time.
     for place in sorted(range(var.ndim), key=lambda p: var.shape[p] == 1):
         dim, length = var.dimensions[place], var.shape[place]
         kind = _kind(dataset.variables.get(dim), dim)
@@ -167,8 +167,8 @@ def _layout(path: Path, dataset: Any, variable: str) -> _Layout:
             found[kind] = (dim, place)
         elif length != 1:
             raise InconsistentFile(
-                f"{path}: {variable} has a dimension {dim} of length {length}; "
-                "expected time, latitude and longitude only (cut one level out first)"
+                f"{path}: {variable} has a dimension {dim} of length {length}; expected time, "
+                "latitude and longitude only, told by their CF units (cut one level out first)"
             )
     for kind in ("time", "lat", "lon"):
         if kind not in found:
@@ -211,11 +211,16 @@ def _attributes(var: Any, *, without: set[str]) -> Attributes:
     return tuple((k, var.getncattr(k)) for k in var.ncattrs() if k not in without)
 
 
-def _scalars(dataset: Any, var: Any) -> Iterator[Scalar]:
-    for name in str(getattr(var, "coordinates", "")).split():
+def _scalars(dataset: Any, var: Any, layout: _Layout) -> Iterator[Scalar]:
+    """Yield coordinates of one value: scalar ones, and levels that are dimensions of length 1."""
+    levels = [d for d in var.dimensions if d not in (layout.time, layout.lat, layout.lon)]
+    for name in dict.fromkeys((*levels, *str(getattr(var, "coordinates", "")).split())):
         coordinate = dataset.variables.get(name)
-        if coordinate is not None and coordinate.ndim == 0 and coordinate.dtype.kind in "fiu":
-            yield Scalar(name, float(coordinate[...]), _attributes(coordinate, without=_STORAGE))
+        if coordinate is None or coordinate.size != 1 or coordinate.dtype.kind not in tuple("fiu"):
+            continue
+        if " since " not in str(getattr(coordinate, "units", "")):  # differs from file to file
+            value = float(np.asarray(coordinate[...]).item())
+            yield Scalar(name, value, _attributes(coordinate, without=_STORAGE))
 
 
 # ---------------------------------------------------------------- years
@@ -303,7 +308,7 @@ class _Slab:
     @property
     def size(self) -> int:
         """Cells in the rectangle."""
-        return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
+        return int(self.rows.stop - self.rows.start) * int(self.columns.stop - self.columns.start)
 
 
 def _slabs(var: Any, layout: _Layout, selection: Selection, shape: tuple[int, int]) -> list[_Slab]:
@@ -318,9 +323,9 @@ def _slabs(var: Any, layout: _Layout, selection: Selection, shape: tuple[int, in
         chunk = (chunking[layout.order[1]], chunking[layout.order[2]])
 
     def chunks(slab: _Slab) -> int:
-        return (-(-slab.rows.stop // chunk[0]) - slab.rows.start // chunk[0]) * (
-            -(-slab.columns.stop // chunk[1]) - slab.columns.start // chunk[1]
-        )
+        rows = -(-slab.rows.stop // chunk[0]) - slab.rows.start // chunk[0]
+        columns = -(-slab.columns.stop // chunk[1]) - slab.columns.start // chunk[1]
+        return int(rows * columns)
 
     return apart if sum(map(chunks, apart)) < chunks(around) else [around]
 
@@ -384,7 +389,7 @@ def _read_year(
 
 def _piece_length(var: Any, layout: _Layout, slab: _Slab) -> int:
     """Return the time steps to read at once: whole chunks, about :data:`PIECE_BYTES`."""
-    length = max(1, PIECE_BYTES // max(1, slab.size * var.dtype.itemsize))
+    length = max(1, PIECE_BYTES // max(1, slab.size * int(var.dtype.itemsize)))
     chunking = var.chunking()
     if isinstance(chunking, list | tuple):
         chunk = int(chunking[layout.order[0]])
@@ -450,7 +455,7 @@ def _missing_values(
 def _valid_range(attributes: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the least and the greatest valid value, None where there is no bound."""
     found = [attributes.get("valid_min"), attributes.get("valid_max")]
-    if np.size(attributes.get("valid_range")) == 2:
+    if np.size(attributes.get("valid_range", ())) == 2:
         found = list(attributes["valid_range"])
     numbers = [None if v is None else np.asarray(v) for v in found]
     low, high = (v if v is not None and v.dtype.kind in "fiu" else None for v in numbers)

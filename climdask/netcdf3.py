@@ -17,7 +17,7 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 _STREAMING = {4: 0xFFFF_FFFF, 8: 0xFFFF_FFFF_FFFF_FFFF}
 
 
-class TruncatedHeader(ValueError):
+class DamagedHeaderError(ValueError):
     """The header itself ends too early, or is damaged."""
 
 
@@ -25,12 +25,12 @@ def needed_bytes(file: BinaryIO) -> int:
     """Return how many bytes a classic file has at least, reading its header from the start.
 
     Raises:
-        TruncatedHeader: the header is not whole.
+        DamagedHeaderError: the header is not whole.
     """
     try:
         return _Header(file).needed_bytes()
     except (struct.error, KeyError, IndexError, MemoryError, OverflowError) as error:
-        raise TruncatedHeader(str(error)) from None
+        raise DamagedHeaderError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Header:
 
     def _skip(self, size: int) -> None:
         if len(self._file.read(_padded(size))) < _padded(size):
-            raise TruncatedHeader("the header ends too early")
+            raise DamagedHeaderError("the header ends too early")
 
     def _dimension(self) -> int:
         self._skip(self._number(self._count))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +21,12 @@ from climdask.netcdf import NETCDF_LOCK
 from climdask.plan import ChainSpec
 from climdask.regions import RegionCells
 from climdask.version import __version__
-from climdask.years import EPOCH, Window, climatology_time
+from climdask.years import EPOCH, LEAP_CALENDARS, Window, climatology_time
 
 FILL = np.float32(1e20)  # the fill value of CMIP
 CHUNK_BYTES = 1 << 20
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,15 @@ def atomically(path: Path, fill: Callable[[Path], None]) -> None:
             "Nothing half-written is left: free some space and run again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no such folder
+            temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(root: Path) -> None:
+    """Remove what processes that were killed left half-written below a folder."""
+    for path in root.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -97,6 +109,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _coordinates(dataset: Any, spec: ChainSpec, region: RegionCells, window: Window) -> None:
     time, bounds = climatology_time(spec.axis, window)
+    # CF 4.4: asked for on the calendars of real time; every day has 86400 s here.
+    no_leap_seconds = {"units_metadata": "leap_seconds: none"}
     for name, size in (
         ("time", time.size),
         ("bnds", 2),
@@ -116,6 +130,7 @@ def _coordinates(dataset: Any, spec: ChainSpec, region: RegionCells, window: Win
         units=EPOCH,
         calendar=spec.axis.output_calendar,
         climatology="climatology_bnds",
+        **(no_leap_seconds if spec.axis.output_calendar in LEAP_CALENDARS else {}),
     )
     # CF 7.4: climatology bounds share units and calendar with time, and need no attributes.
     _variable(dataset, "climatology_bnds", "f8", ("time", "bnds"), bounds)
@@ -133,7 +148,7 @@ def _coordinates(dataset: Any, spec: ChainSpec, region: RegionCells, window: Win
         ("lon", "X", "longitude", "degrees_east", region.lon, region.lon_bounds),
     )
     for name, axis, standard_name, units, values, edges in axes:
-        more = {} if edges is None else {"bounds": f"{name}_bnds"}
+        more: dict[str, Any] = {} if edges is None else {"bounds": f"{name}_bnds"}
         _variable(
             dataset,
             name,
@@ -149,13 +164,16 @@ def _coordinates(dataset: Any, spec: ChainSpec, region: RegionCells, window: Win
         if edges is not None:
             _variable(dataset, f"{name}_bnds", "f8", (name, "bnds"), edges)
     for scalar in spec.header.scalars:
-        _variable(dataset, scalar.name, "f8", (), scalar.value, **dict(scalar.attributes))
+        about: dict[str, Any] = dict(scalar.attributes)
+        _variable(dataset, scalar.name, "f8", (), scalar.value, **about)
 
 
 def _field(dataset: Any, spec: ChainSpec, field: NormalField) -> None:
     header = spec.header
     attributes = dict(header.attributes)
     attributes["cell_methods"] = header.cell_methods
+    if not {"standard_name", "long_name"} & attributes.keys():
+        attributes["long_name"] = spec.variable  # CF 3: a field should say what it is
     if _is_temperature(attributes, header.units):
         attributes.setdefault("units_metadata", "temperature: on_scale")
     ancillary = ["years_per_day", "number_of_years"]
@@ -225,12 +243,24 @@ def _variable(
     dims: tuple[str, ...],
     values: Any,
     storage: dict[str, Any] | None = None,
+    /,  # the input's attributes may be called name or dataset too
     **attributes: Any,
 ) -> None:
     variable = dataset.createVariable(name, dtype, dims, **(storage or {"fill_value": False}))
     variable.set_auto_maskandscale(False)
-    variable.setncatts(attributes)
+    variable.setncatts({key: _classic(value) for key, value in attributes.items()})
     variable[...] = values
+
+
+def _classic(value: Any) -> Any:
+    """Return an attribute of the input as NetCDF's classic model can hold it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iu" or numbers.dtype in (np.int8, np.int16, np.int32):
+        return value
+    small = numbers.astype(np.int32)
+    return small if (small == numbers).all() else numbers.astype(np.float64)
 
 
 def _global_attributes(
@@ -242,7 +272,7 @@ def _global_attributes(
         "Conventions": "CF-1.11",
         "title": f"{len(window)}-year running normal of daily {spec.variable}, {model}, "
         f"{region.box.name}, {window.first_year}-{window.last_year}",
-        **dict(spec.header.provenance),
+        **{key: _classic(value) for key, value in spec.header.provenance},
         **field.attributes,
         "model": spec.model,
         "member": spec.member,

@@ -89,6 +89,17 @@ class Grid:
             for mine, theirs in ((self.lat, other.lat), (self.lon, other.lon))
         )
 
+    def difference(self, other: Grid) -> str:
+        """Say how ``other`` differs from this grid, down to a coordinate if only some do."""
+        text = f"a grid of {other}, not {self}"
+        if self.shape == other.shape:
+            for name, mine, theirs in (("lat", self.lat, other.lat), ("lon", self.lon, other.lon)):
+                apart = np.flatnonzero(np.abs(theirs - mine) > TOLERANCE)
+                if apart.size:
+                    at = apart[0]
+                    return f"{text} ({name} {at + 1} is {theirs[at]:.8g}, not {mine[at]:.8g})"
+        return text
+
     def __str__(self) -> str:
         (south, north), (west, east) = (
             (float(axis.min()), float(axis.max())) for axis in (self.lat, self.lon)

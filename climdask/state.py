@@ -22,7 +22,7 @@ import filelock
 import numpy as np
 
 from climdask.errors import DataError, OutputError
-from climdask.normalfile import atomically
+from climdask.normalfile import atomically, remove_temporaries
 from climdask.normals import RunningNormal
 from climdask.plan import Chain, Done, NormalFile, Plan
 
@@ -79,8 +79,10 @@ class OutputFolder:
             ) from None
         try:
             (self.state / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            remove_temporaries(self.root)
             yield
         finally:
+            remove_temporaries(self.root)  # of workers that were killed
             lock.release()
 
     def _holder(self) -> str:

@@ -236,12 +236,12 @@ def _write_axes(
     time.setncatts(
         {"units": style.epoch, "calendar": calendar, "standard_name": "time", "axis": "T"}
     )
-    # Days of one file follow each other, so two dates are enough to know them all.
-    start = cftime.datetime(*dates[0], calendar=calendar)
-    per_day = {"days": 1.0, "hours": 24.0, "seconds": 86400.0}[style.epoch.split()[0]]
-    ordinals = _ordinals(dates, calendar)
-    stamps = ordinals - ordinals[0] + style.hour / 24.0
-    time[:] = cftime.date2num(start, style.epoch, calendar) + stamps * per_day
+    if dates:
+        start = cftime.datetime(*dates[0], calendar=calendar)
+        per_day = {"days": 1.0, "hours": 24.0, "seconds": 86400.0}[style.epoch.split()[0]]
+        ordinals = _ordinals(dates, calendar)
+        stamps = ordinals - ordinals[0] + style.hour / 24.0
+        time[:] = cftime.date2num(start, style.epoch, calendar) + stamps * per_day
     for name, axis, units, values in (
         ("lat", "Y", "degrees_north", style.lat),
         ("lon", "X", "degrees_east", style.lon),
@@ -290,7 +290,7 @@ def _write_field(dataset: Any, variable: str, values: np.ndarray, style: Style) 
     dtype = np.dtype(style.dtype)
     var = dataset.createVariable(
         variable,
-        dtype.newbyteorder("="),
+        dtype,
         style.dims,
         fill_value=stored_fill if style.fill != "default" else None,
         endian={">": "big", "<": "little"}.get(dtype.byteorder, "native"),

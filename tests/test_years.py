@@ -53,7 +53,7 @@ def test_a_calendar_has_one_name(alias, name):
 
 
 def test_an_unknown_calendar_is_named_with_those_that_are_known():
-    with pytest.raises(ValueError, match='calendar "mayan" is not known.*360_day.*noleap'):
+    with pytest.raises(ValueError, match=r'calendar "mayan" is not known.*360_day.*noleap'):
         canonical_calendar("mayan")
 
 
@@ -142,8 +142,8 @@ def test_a_window_ends_in_its_target_year_and_has_its_length(target, length):
     window = Window.ending(target, length)
     assert window.last_year == target
     assert len(window) == length == len(window.years)
-    assert list(window.years)[0] == window.first_year
-    assert list(window.years)[-1] == target
+    assert window.years[0] == window.first_year
+    assert window.years[-1] == target
 
 
 def test_the_window_of_2014_is_1985_to_2014():

@@ -1,0 +1,62 @@
+"""Faults that tests put into workers; shipped to them by value."""
+
+from __future__ import annotations
+
+import errno
+import random
+import sys
+import time
+from typing import Any
+
+import cloudpickle
+from distributed import WorkerPlugin
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class FlakyReads(WorkerPlugin):  # type: ignore[misc]
+    """Make reads slow, and let a share of them fail for a passing reason."""
+
+    name = "flaky-reads"
+
+    def __init__(self, share: float, seconds: float) -> None:
+        self.share, self.seconds = share, seconds
+
+    def setup(self, worker: Any) -> None:
+        from climdask import tasks
+
+        real = getattr(tasks.read_years, "real", tasks.read_years)
+        share, seconds = self.share, self.seconds
+
+        def flaky(*args: Any) -> Any:
+            time.sleep(seconds)
+            if random.random() < share:
+                raise OSError(errno.EIO, "Input/output error, made by the test")
+            return real(*args)
+
+        flaky.real = real  # type: ignore[attr-defined]
+        tasks.read_years = flaky
+
+
+class PoisonReads(WorkerPlugin):  # type: ignore[misc]
+    """Kill the process that reads a certain file, while it has the file open."""
+
+    name = "poison-reads"
+
+    def __init__(self, poison: str) -> None:
+        self.poison = poison
+
+    def setup(self, worker: Any) -> None:
+        import os
+        import signal
+
+        from climdask import tasks
+
+        real, poison = tasks.read_years, self.poison
+
+        def deadly(path: Any, *args: Any) -> Any:
+            if path.name == poison:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(path, *args)
+
+        tasks.read_years = deadly

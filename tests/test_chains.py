@@ -1,0 +1,409 @@
+"""Chains, verified by a replay with plain sets that shares no code with what it verifies."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from climdask.chains import BlockId, CarryId, Demand, Legs, Read, Step, lay_out, sources_of
+from climdask.inventory import InputFile
+
+Files = Mapping[str, Sequence[InputFile]]
+
+FIRST, LAST_HISTORICAL, END = 2000, 2012, 2026
+
+
+def file_of(scenario: str, first: int, last: int | None = None, *, months=(1, 12)) -> InputFile:
+    """A file of whole years, or from a month of the first to a month of the last."""
+    last = first if last is None else last
+    start, end = (first, months[0], 1), (last, months[1], 30 if months[1] == 11 else 31)
+    return InputFile(start, end, f"{scenario}/{start}-{end}.nc", scenario, (), 1, 1)
+
+
+def annual(scenario: str, years: Sequence[int]) -> list[InputFile]:
+    return [file_of(scenario, year) for year in years]
+
+
+# --- the verifier --------------------------------------------------------------------------------
+
+
+def holders(demand: Demand, files: Files, leg: str, year: int) -> set[InputFile]:
+    """The files that give ``year`` on the way of ``leg``."""
+    owner = demand.trunk if year <= demand.last_historical_year else leg
+    return {f for f in files.get(owner, ()) if f.start[0] <= year <= f.end[0]}
+
+
+def window_of(demand: Demand, files: Files, leg: str, last: int) -> set[int]:
+    """The years of a window that have files."""
+    years = range(last - demand.window + 1, last + 1)
+    return {y for y in years if holders(demand, files, leg, y)}
+
+
+class Replay:
+    """Walks through a chain with sets of years in place of sums, and objects where it is wrong."""
+
+    def __init__(self, demand: Demand, files: Files, legs: Legs) -> None:
+        self.demand, self.files, self.legs = demand, files, legs
+        self.sums: dict[CarryId, set[int]] = {}
+        self.restored: list[CarryId] = []
+        assert list(legs.steps)[0] == legs.trunk == demand.trunk
+        assert set(legs.steps) == set(demand.targets) | {demand.trunk}
+        for leg, steps in legs.steps.items():
+            years = [step.year for step in steps]
+            assert years == sorted(set(years))  # each year once
+            assert all((y <= demand.last_historical_year) == (leg == demand.trunk) for y in years)
+            for step in steps:
+                assert step.leg == leg
+                self.take(step)
+            hits = [step.year for step in steps if step.is_target]
+            assert hits == sorted(demand.targets.get(leg, ()))
+        for read in legs.reads:
+            self.check_read(read)
+        self.check_reads_together()
+
+    def take(self, step: Step) -> None:
+        demand, files = self.demand, self.files
+        held = self.sum_before(step)
+        assert held <= set(range(step.year - demand.window, step.year))
+        if step.enters is None:
+            assert not holders(demand, files, step.leg, step.year)
+        else:
+            self.check_block(step, step.enters)
+            assert step.enters.year == step.year
+            assert not step.enters.again
+            assert step.year not in held  # never added twice
+            held.add(step.year)
+        if step.leaves is not None:
+            self.check_block(step, step.leaves)
+            assert step.leaves.again is not demand.keep_ring
+            assert step.leaves.year in held  # only what was added is dropped
+            held.remove(step.leaves.year)
+        window = window_of(demand, files, step.leg, step.year)
+        assert held <= window  # what left the window has left the sum
+        if step.is_target or step.has_checkpoint:
+            assert held == window
+        self.sums[CarryId(step.leg, step.year)] = held
+
+    def sum_before(self, step: Step) -> set[int]:
+        demand = self.demand
+        if step.before is None:
+            assert not step.restores
+            return set()
+        if step.restores:
+            leg, year = step.before.leg, step.before.year
+            assert leg in (step.leg, demand.trunk)
+            assert year == step.year - 1
+            assert year in demand.checkpoints.get(leg, ())
+            self.restored.append(step.before)
+            return window_of(demand, self.files, leg, year)
+        assert step.before.leg in (step.leg, demand.trunk)
+        assert step.before.year == step.year - 1
+        return set(self.sums[step.before])
+
+    def check_block(self, step: Step, block: BlockId) -> None:
+        historical = block.year <= self.demand.last_historical_year
+        assert block.leg == (self.demand.trunk if historical else step.leg)  # the trunk is shared
+        assert holders(self.demand, self.files, block.leg, block.year)
+
+    def uses(self, blocks: Sequence[BlockId]) -> list[tuple[str, int, int, str]]:
+        """(leg of the way, place on it, year, leg of the step) of each step that uses a block."""
+        return [
+            (leg, place, step.year, step.leg)
+            for leg in self.legs.steps
+            for place, step in enumerate(self.legs.way(leg))
+            if step.enters in blocks or step.leaves in blocks
+        ]
+
+    def check_read(self, read: Read) -> None:
+        years = [block.year for block in read.blocks]
+        piece = read.slice
+        assert years == list(range(piece.first_year, piece.last_year + 1))
+        assert len(years) <= self.demand.slice_years
+        assert {*years} <= {*piece.file.years}
+        assert len({(b.leg, b.again) for b in read.blocks}) == 1
+        uses = self.uses(read.blocks)
+        leg, place = read.first_use
+        assert any((leg, place) == use[:2] for use in uses)
+        assert place == min(use[1] for use in uses)  # not later than any use
+        last_uses: dict[str, int] = {}
+        for _, _, year, own in uses:
+            last_uses[own] = max(last_uses.get(own, year), year)
+        assert dict(read.last_uses) == last_uses
+        assert len(read.last_uses) == len(last_uses)
+
+    def check_reads_together(self) -> None:
+        places = [read.first_use[1] for read in self.legs.reads]
+        assert places == sorted(places)
+        given_by = defaultdict(list)
+        latest: dict[str, int] = {}
+        for i, read in enumerate(self.legs.reads):
+            for block in read.blocks:
+                given_by[block].append(read.slice.file)
+            assert read.after == latest.get(read.slice.file.path)  # they wait for each other
+            latest[read.slice.file.path] = i
+        steps = [step for own in self.legs.steps.values() for step in own]
+        used = {block for step in steps for block in (step.enters, step.leaves)} - {None}
+        assert set(given_by) == used  # nothing is missing, nothing is read in vain
+        for block, files in given_by.items():
+            expected = holders(self.demand, self.files, block.leg, block.year)
+            assert sorted(files) == sorted(expected)
+
+
+# --- any demand ----------------------------------------------------------------------------------
+
+
+@st.composite
+def archives(draw, scenario: str, first: int, last: int) -> list[InputFile]:
+    """Annual files, files of several years or files from December to November, with gaps."""
+    kind = draw(st.sampled_from(["annual", "long", "December"]))
+    if kind == "annual":
+        gaps = draw(st.sets(st.integers(first, last), max_size=5))
+        return annual(scenario, [y for y in range(first, last + 1) if y not in gaps])
+    cuts = sorted(draw(st.sets(st.integers(first, last - 1), max_size=6)))
+    pairs = list(zip([first, *(c + 1 for c in cuts)], [*cuts, last], strict=True))
+    gaps = draw(st.sets(st.integers(0, len(pairs) - 1), max_size=2))
+    pairs = [pair for i, pair in enumerate(pairs) if i not in gaps]
+    if kind == "December":  # of the year before, so that the years in between need two files
+        return [file_of(scenario, a - 1, b, months=(12, 11)) for a, b in pairs]
+    return [file_of(scenario, a, b) for a, b in pairs]
+
+
+@st.composite
+def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
+    """A demand and the files to serve it."""
+    legs = draw(st.sampled_from([[], ["ssp245"], ["ssp245", "ssp585"]]))
+    # History may go on beyond its last year, and scenarios begin before theirs.
+    files = {"historical": draw(archives("historical", FIRST, LAST_HISTORICAL + 2))}
+    files |= {leg: draw(archives(leg, LAST_HISTORICAL - 1, END)) for leg in legs}
+    years = {"historical": (FIRST, LAST_HISTORICAL)}
+    years |= {leg: (LAST_HISTORICAL + 1, END) for leg in legs}
+    some = {leg: st.sets(st.integers(*span)) for leg, span in years.items()}
+    all_of = {leg: st.just(set(range(a, b + 1))) for leg, (a, b) in years.items()}
+    targets = {leg: draw(some[leg] | all_of[leg]) for leg in years}
+    demand = Demand(
+        window=draw(st.integers(2, 6)),
+        trunk="historical",
+        last_historical_year=LAST_HISTORICAL,
+        targets=targets,
+        checkpoints={
+            leg: draw(st.sets(st.integers(*span), max_size=4)) for leg, span in years.items()
+        },
+        checkpoint_every=draw(st.integers(1, 5)),
+        keep_ring=draw(st.booleans()),
+        slice_years=draw(st.sampled_from([1, 2, 3, 100])),
+    )
+    return demand, files
+
+
+@settings(max_examples=400, deadline=None)
+@given(problems())
+def test_every_chain_does_what_is_demanded(problem):
+    demand, files = problem
+    legs = lay_out(demand, files)
+    replay = Replay(demand, files, legs)
+    assert legs.n_targets == sum(map(len, demand.targets.values()))
+    event(f"restores {bool(replay.restored)}")
+    starts = [s for own in legs.steps.values() for s in own if s.before is None or s.restores]
+    event(f"stretches {min(len(starts), 4)}")
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems())
+def test_without_checkpoints_nothing_outside_the_windows_is_touched(problem):
+    demand, files = problem
+    demand = replace(demand, checkpoints={})
+    legs = lay_out(demand, files)
+    wanted = {
+        (leg if year > LAST_HISTORICAL else "historical", year)
+        for leg, targets in demand.targets.items()
+        for target in targets
+        for year in range(target - demand.window + 1, target + 1)
+    }
+    assert {(leg, s.year) for leg, own in legs.steps.items() for s in own} == wanted
+    assert {(b.leg, b.year) for read in legs.reads for b in read.blocks} <= wanted
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems())
+def test_annual_files_are_opened_once_and_twice_at_most_without_a_ring(problem):
+    demand, files = problem
+    opens = defaultdict(int)
+    for read in lay_out(demand, files).reads:
+        opens[read.slice.file] += 1
+        if demand.keep_ring:
+            assert not any(block.again for block in read.blocks)
+    for file, n in opens.items():
+        if len(file.years) == 1:
+            assert n <= (1 if demand.keep_ring else 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_a_layout_is_decided_by_its_demand(problem):
+    demand, files = problem
+    assert lay_out(demand, files) == lay_out(demand, files)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_what_a_chain_saves_a_later_one_may_restore(problem):
+    demand, files = problem
+    saved = defaultdict(set)
+    for leg, own in lay_out(demand, files).steps.items():
+        saved[leg] |= {step.year for step in own if step.has_checkpoint}
+    later = {leg: {t for t in ts if t % 3} for leg, ts in demand.targets.items()}
+    demand = replace(demand, targets=later, checkpoints=saved)
+    Replay(demand, files, lay_out(demand, files))
+
+
+# --- the archive that it is made for --------------------------------------------------------------
+
+NEX = {
+    "historical": annual("historical", range(1950, 2015)),
+    "ssp245": annual("ssp245", range(2015, 2101)),
+    "ssp585": annual("ssp585", range(2015, 2101)),
+}
+
+
+def nex_demand(*scenarios: str, **changes) -> Demand:
+    targets = {"historical": range(1980, 2015)} | {s: range(2015, 2101) for s in scenarios}
+    return replace(Demand(30, "historical", 2014, targets), **changes)
+
+
+def files_for(demand: Demand) -> dict[str, list[InputFile]]:
+    return {leg: NEX[leg] for leg in demand.targets}
+
+
+@pytest.mark.parametrize(
+    ("demand", "targets", "opens"),
+    [
+        (nex_demand("ssp245"), 121, 150),  # 1951-2100, each once
+        (nex_demand(), 35, 64),  # history alone
+        (nex_demand("ssp245", "ssp585"), 207, 150 + 86),  # history is shared
+        (nex_demand("ssp245", keep_ring=False), 121, 150 + 120),  # 1951-2070 leave
+        (nex_demand("ssp245", "ssp585", keep_ring=False), 207, 236 + 64 + 2 * 56),
+        (nex_demand("ssp245", targets={"historical": [], "ssp245": [2100]}), 1, 30),
+        (nex_demand("ssp245", targets={"historical": [1980], "ssp245": [2100]}), 2, 60),
+        (nex_demand("ssp245", targets={"historical": [], "ssp245": [2015]}), 1, 30),
+        (nex_demand("ssp245", targets={"historical": [], "ssp245": []}), 0, 0),
+    ],
+)
+def test_the_nex_archive_needs_this_many_openings(demand, targets, opens):
+    files = files_for(demand)
+    legs = lay_out(demand, files)
+    Replay(demand, files, legs)
+    assert (legs.n_targets, len(legs.reads)) == (targets, opens)
+
+
+def test_scenarios_fork_from_the_end_of_the_trunk():
+    demand = nex_demand("ssp245", "ssp585")
+    legs = lay_out(demand, files_for(demand))
+    for leg in ("ssp245", "ssp585"):
+        first = legs.steps[leg][0]
+        assert first.before == CarryId("historical", 2014)
+        assert not first.restores
+        assert first.leaves == BlockId("historical", 1985)
+        assert legs.way(leg) == legs.steps["historical"] + legs.steps[leg]
+    assert legs.way("historical") == legs.steps["historical"]
+    shared = next(r for r in legs.reads if r.blocks == (BlockId("historical", 2010),))
+    assert shared.first_use == ("historical", 2010 - 1951)
+    assert dict(shared.last_uses) == {"historical": 2010, "ssp245": 2040, "ssp585": 2040}
+
+
+def test_scenarios_that_need_no_history_do_not_wait_for_it():
+    demand = nex_demand("ssp245", targets={"historical": [1990], "ssp245": [2044, 2060]})
+    legs = lay_out(demand, files_for(demand))
+    Replay(demand, files_for(demand), legs)
+    assert legs.steps["historical"][-1].year == 1990
+    assert legs.steps["ssp245"][0].before is None
+
+
+def test_checkpoints_are_due_every_so_many_years_of_a_full_window_and_where_legs_fork():
+    demand = nex_demand("ssp245", checkpoint_every=20)
+    legs = lay_out(demand, files_for(demand))
+    due = {leg: [s.year for s in own if s.has_checkpoint] for leg, own in legs.steps.items()}
+    # 1960 would not be a full window; 2014 is where the scenarios fork; after 2100 none is needed.
+    assert due == {"historical": [1980, 2000, 2014], "ssp245": [2020, 2040, 2060, 2080]}
+
+
+def test_a_chain_that_was_interrupted_goes_on_from_its_last_checkpoint():
+    targets = {"historical": [], "ssp245": range(2034, 2101)}
+    saved = {"historical": [2000, 2014], "ssp245": [2020, 2030]}
+    demand = nex_demand("ssp245", targets=targets, checkpoints=saved)
+    legs = lay_out(demand, files_for(demand))
+    Replay(demand, files_for(demand), legs)
+    assert legs.steps["historical"] == ()
+    first = legs.steps["ssp245"][0]
+    assert (first.year, first.before, first.restores) == (2031, CarryId("ssp245", 2030), True)
+    assert first.leaves == BlockId("historical", 2001)  # read only as it leaves
+
+
+def test_a_checkpoint_at_the_fork_leaves_nothing_to_do_in_the_trunk():
+    targets = {"historical": [], "ssp245": [2015, 2016], "ssp585": [2017]}
+    demand = nex_demand(
+        "ssp245", "ssp585", targets=targets, checkpoints={"historical": [2010, 2014]}
+    )
+    legs = lay_out(demand, files_for(demand))
+    Replay(demand, files_for(demand), legs)
+    assert legs.steps["historical"] == ()
+    for leg in ("ssp245", "ssp585"):
+        assert legs.steps[leg][0].before == CarryId("historical", 2014)
+        assert legs.steps[leg][0].restores
+
+
+def test_a_checkpoint_after_the_first_target_is_of_no_use():
+    demand = nex_demand(targets={"historical": [1990, 2010]}, checkpoints={"historical": [1990]})
+    legs = lay_out(demand, {"historical": NEX["historical"]})
+    assert legs.steps["historical"][0].before is None
+    assert legs.steps["historical"][0].year == 1961
+
+
+def test_a_long_file_is_read_in_slices_that_wait_for_each_other():
+    files = {"historical": [file_of("historical", 1850, 2000)]}
+    demand = Demand(30, "historical", 2000, {"historical": [1985]}, slice_years=8)
+    legs = lay_out(demand, files)
+    Replay(demand, files, legs)
+    years = [(r.slice.first_year, r.slice.last_year) for r in legs.reads]
+    assert years == [(1956, 1963), (1964, 1971), (1972, 1979), (1980, 1985)]
+    assert [r.after for r in legs.reads] == [None, 0, 1, 2]
+    assert [r.first_use[1] for r in legs.reads] == [0, 8, 16, 24]
+
+
+def test_a_year_from_december_to_november_needs_two_files():
+    files = {
+        "historical": [
+            file_of("historical", 1959, 1969, months=(12, 11)),
+            file_of("historical", 1969, 1979, months=(12, 11)),
+        ]
+    }
+    demand = Demand(5, "historical", 2005, {"historical": [1971]}, slice_years=10)
+    legs = lay_out(demand, files)
+    Replay(demand, files, legs)
+    years = [(r.slice.first_year, r.slice.last_year) for r in legs.reads]
+    assert years == [(1967, 1969), (1969, 1971)]
+    assert sources_of(demand, files)["historical", 1969] == tuple(files["historical"])
+    assert len(sources_of(demand, files)["historical", 1968]) == 1
+
+
+def test_history_gives_no_year_after_its_last_and_a_scenario_none_before():
+    files = {
+        "historical": [file_of("historical", 2010, 2020)],
+        "ssp245": [file_of("ssp245", 2006, 2025)],
+    }
+    demand = Demand(5, "historical", 2014, {"historical": [], "ssp245": [2016]})
+    sources = sources_of(demand, files)
+    assert {y for leg, y in sources if leg == "historical"} == set(range(2010, 2015))
+    assert {y for leg, y in sources if leg == "ssp245"} == set(range(2015, 2026))
+
+
+def test_a_gap_neither_enters_nor_leaves():
+    files = {"historical": annual("historical", [2000, 2001, 2003, 2004, 2005])}
+    demand = Demand(3, "historical", 2014, {"historical": [2002, 2003, 2004, 2005]})
+    steps = {s.year: s for s in lay_out(demand, files).steps["historical"]}
+    assert steps[2002].enters is None
+    assert steps[2002].is_target
+    assert steps[2005].leaves is None
+    assert steps[2004].leaves == BlockId("historical", 2001)

@@ -1,0 +1,129 @@
+"""One scenario over every executor; all must leave the same bits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed
+import pytest
+
+import climdask
+from climdask.clusters import LocalProfile
+from climdask.config import Workflow
+from climdask.files import FileAccess
+from climdask.graph import build_chain
+from climdask.plan import Limits
+from climdask.results import RunResult
+from climdask.run import run
+from climdask.state import OutputFolder
+from climdask.tasks import RunContext
+from tests.outputs import contents, leftovers
+from tests.samples import write_archive
+from tests.workflows import EAST, small
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("archive")
+    write_archive(root, variables=("pr", "tas"), first=2006, last=2022, gaps=(2011,),
+                  scenarios=("ssp245", "ssp585"), calendar="noleap")  # fmt: skip
+    write_archive(root, variables=("tas",), first=2006, last=2022, model="MIROC6", seed=9,
+                  scenarios=("ssp245", "ssp585"))  # fmt: skip
+    return root
+
+
+def workflow(archive: Path, out: Path) -> Workflow:
+    return small(
+        archive, out, variables=["pr", "tas"], scenarios=["ssp245", "ssp585"],
+        regions=["global", EAST], leap_day="keep", min_years=4, output={"count": True},
+    )  # fmt: skip
+
+
+def serial(flow: Workflow) -> RunResult:
+    return run(flow, serial=True)
+
+
+def own_client(flow: Workflow) -> RunResult:
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=4, processes=False, dashboard_address="127.0.0.1:0"
+    )
+    with cluster, distributed.Client(cluster) as client:
+        return run(flow, client=client)
+
+
+def local_processes(flow: Workflow) -> RunResult:
+    return run(flow, cluster=LocalProfile(workers=2, threads=2, dashboard="off", memory="4GiB"))
+
+
+@pytest.fixture(scope="module")
+def reference(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("reference")
+    result = serial(workflow(archive, out))
+    assert result.ok
+    return contents(out)
+
+
+@pytest.mark.parametrize("execute", [serial, own_client, local_processes])
+def test_every_executor_leaves_the_same_bits_and_opens_each_file_once(
+    execute: Callable[[Workflow], RunResult], archive: Path, out: Path, reference: dict[str, Any]
+) -> None:
+    result = execute(workflow(archive, out))
+    assert result.ok, result.failures
+    assert contents(out) == reference
+    assert len(reference) == result.plan.n_all == len(result.outputs)
+    assert result.audit.opens == result.audit.files == result.plan.opens
+    assert (result.audit.most, result.audit.probes) == (1, 3)
+    assert not leftovers(out)
+
+
+def test_the_graph_run_by_dasks_own_threads_leaves_the_same_bits(
+    archive: Path, out: Path, reference: dict[str, Any]
+) -> None:
+    plan = climdask.plan(workflow(archive, out))
+    access = FileAccess("x", out.parent / "locks", OutputFolder(out).trace("x"))
+    access.prepare()
+    context = RunContext("x", out, plan.inventory.root, access, "fail", 0)
+    for chain in plan.chains:
+        graph = build_chain(plan, chain, context)
+        dask.threaded.get(graph.tasks, graph.wanted)
+    assert contents(out) == reference
+
+
+def test_without_memory_for_the_window_each_file_is_opened_twice_for_the_same_bits(
+    archive: Path, out: Path, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_worker = Limits(memory_per_worker=1_000_000, workers=1, threads=4)
+    monkeypatch.setattr(sys.modules["climdask.run"], "client_limits", lambda _: small_worker)
+    result = own_client(workflow(archive, out))
+    assert result.ok, result.failures
+    assert not any(chain.keeps_ring for chain in result.plan.chains)
+    assert result.audit.opens == result.plan.opens > result.audit.files
+    assert result.audit.most == 2
+    assert contents(out) == reference
+
+
+def test_two_models_and_two_configurations_at_once_on_one_scheduler_do_not_mix(
+    archive: Path, tmp_path: Path
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    flows = [
+        small(archive, tmp_path / name, variables=["tas"], window=window, min_years=4)
+        for name, window in (("five", 5), ("seven", 7))
+    ]
+    for flow in flows:
+        serial(flow.model_copy(update={"output": flow.output.model_copy(
+            update={"root": flow.output.root.with_suffix(".serial")})}))  # fmt: skip
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+    )
+    with cluster, distributed.Client(cluster) as client, ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda flow: run(flow, client=client), flows))
+    for flow, result in zip(flows, results, strict=True):
+        assert result.ok, result.failures
+        assert contents(flow.output.root) == contents(flow.output.root.with_suffix(".serial"))
+    assert climdask.files.audit(t for r in results for t in r.folder.traces()).holds
