@@ -8,11 +8,11 @@ result = climdask.run(workflow)  # or client=… with a Dask client of your own
 result.open("pr", "CONUS")       # a lazy xarray.Dataset
 """
 
+from climdask.api import plan, run
 from climdask.config import Workflow, load
 from climdask.errors import ClimdaskError, DataError, UserError
 from climdask.plan import Plan
 from climdask.results import RunResult
-from climdask.run import plan, run
 from climdask.version import __version__
 
 __all__ = [

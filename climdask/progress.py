@@ -20,6 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from climdask.executor import Event
 from climdask.plan import Chain, Plan
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines of a chain
@@ -91,6 +92,27 @@ class RunProgress:
         for chain_id, message in plan.failures.items():
             rows[chain_id] = ChainProgress(chain_id, 0, 0, 0, state="failed", message=message)
         return cls(dict(sorted(rows.items())))
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """The message of each chain that failed."""
+        return {row.id: row.message for row in self.chains.values() if row.state == "failed"}
+
+    def take(self, event: Event) -> None:
+        """Take over an event of the reference executor."""
+        row = self.chains[event.chain]
+        if row.state == "waiting":
+            self.start(event.chain)
+            row.state = "active"
+        if event.stage == "failed":
+            self.fail(event.chain, event.message)
+            return
+        row.reads += event.stage == "read"
+        row.years += event.stage == "window"
+        row.writes += event.stage == "write"
+        row.at = (event.leg, event.year)
+        if (row.years, row.writes) == (row.years_total, row.writes_total):
+            self.finish(event.chain)
 
     def start(self, chain: str) -> None:
         """Note that a chain's tasks were submitted."""

@@ -15,10 +15,10 @@ import netCDF4
 import numpy as np
 import numpy.typing as npt
 
+from climdask.api import View, run
 from climdask.config import load
 from climdask.errors import OutputError
 from climdask.results import RunResult
-from climdask.run import View, run
 
 MODEL, MEMBER, GRID = "SAMPLE-ESM", "r1i1p1f1", "gn"
 FIRST_YEAR, LAST_HISTORICAL_YEAR, LAST_YEAR = 1971, 2014, 2060

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,6 @@ def write_manifest(folder: OutputFolder, content: Mapping[str, Any]) -> None:
     atomically(folder.manifest, lambda temporary: _write(temporary, text))
 
 
-def new_run_id(plan: Plan) -> str:
-    """Return a name for a run: the plan's hash and a nonce."""
-    return f"{plan.digest[:8]}-{uuid.uuid4().hex[:8]}"
+def new_run_id() -> str:
+    """Return a name that no other run has, and that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"

@@ -49,7 +49,7 @@ class Replay:
         self.demand, self.files, self.legs = demand, files, legs
         self.sums: dict[CarryId, set[int]] = {}
         self.restored: list[CarryId] = []
-        assert list(legs.steps)[0] == legs.trunk == demand.trunk
+        assert next(iter(legs.steps)) == legs.trunk == demand.trunk
         assert set(legs.steps) == set(demand.targets) | {demand.trunk}
         for leg, steps in legs.steps.items():
             years = [step.year for step in steps]
@@ -179,7 +179,7 @@ def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
     files = {"historical": draw(archives("historical", FIRST, LAST_HISTORICAL + 2))}
     files |= {leg: draw(archives(leg, LAST_HISTORICAL - 1, END)) for leg in legs}
     years = {"historical": (FIRST, LAST_HISTORICAL)}
-    years |= {leg: (LAST_HISTORICAL + 1, END) for leg in legs}
+    years |= dict.fromkeys(legs, (LAST_HISTORICAL + 1, END))
     some = {leg: st.sets(st.integers(*span)) for leg, span in years.items()}
     all_of = {leg: st.just(set(range(a, b + 1))) for leg, (a, b) in years.items()}
     targets = {leg: draw(some[leg] | all_of[leg]) for leg in years}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import distributed
 import pytest
 
 import climdask
+from climdask.api import run
 from climdask.clusters import LocalProfile
 from climdask.config import Workflow
 from climdask.files import FileAccess
 from climdask.graph import build_chain
 from climdask.plan import Limits
 from climdask.results import RunResult
-from climdask.run import run
 from climdask.state import OutputFolder
 from climdask.tasks import RunContext
 from tests.outputs import contents, leftovers
@@ -97,7 +96,7 @@ def test_without_memory_for_the_window_each_file_is_opened_twice_for_the_same_bi
     archive: Path, out: Path, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_worker = Limits(memory_per_worker=1_000_000, workers=1, threads=4)
-    monkeypatch.setattr(sys.modules["climdask.run"], "client_limits", lambda _: small_worker)
+    monkeypatch.setattr("climdask.api.client_limits", lambda _: small_worker)
     result = own_client(workflow(archive, out))
     assert result.ok, result.failures
     assert not any(chain.keeps_ring for chain in result.plan.chains)

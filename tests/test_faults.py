@@ -15,8 +15,8 @@ import distributed
 import pytest
 import yaml
 
+from climdask.api import run
 from climdask.files import audit
-from climdask.run import run
 from climdask.state import OutputFolder
 from tests.faults import FlakyReads, PoisonReads
 from tests.outputs import contents, leftovers

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from climdask.api import run
 from climdask.errors import OutputError
-from climdask.run import run
 from climdask.state import OutputFolder
 from tests.outputs import contents, leftovers
 from tests.samples import Archive, write_archive

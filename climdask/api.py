@@ -1,0 +1,245 @@
+"""``plan`` and ``run``: the main job, for the command line and for notebooks."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import distributed
+
+from climdask.clusters import (
+    LocalProfile,
+    Profile,
+    client_limits,
+    load_profile,
+    local_limits,
+    open_cluster,
+)
+from climdask.config import Workflow, load
+from climdask.driver import Driver, check_workers, plugins
+from climdask.errors import OutputError
+from climdask.executor import run_serially
+from climdask.files import FileAccess, default_lock_dir
+from climdask.inventory import take_inventory
+from climdask.manifest import manifest
+from climdask.plan import Limits, Plan
+from climdask.planner import make_plan
+from climdask.probing import check_headers, probe
+from climdask.progress import RunProgress
+from climdask.results import RunResult
+from climdask.state import (
+    Findings,
+    OutputFolder,
+    new_run_id,
+    remove_checkpoints,
+    take_stock,
+    write_manifest,
+)
+from climdask.tasks import RunContext
+
+WorkflowLike = Workflow | str | os.PathLike[str] | Mapping[str, Any]
+View = Callable[[RunProgress], AbstractContextManager[None]]
+
+
+def plan(
+    workflow: WorkflowLike,
+    *,
+    cluster: Profile | str | Path | Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+    check: bool = False,
+) -> Plan:
+    """Plan a workflow: what a run into an empty output folder would do. Writes nothing.
+
+    Args:
+        workflow: a workflow, a mapping, or the path of a YAML file.
+        cluster: the profile that the run would use; decides what fits in memory.
+        limits: what the cluster offers, instead of ``cluster``.
+        check: also open every input file and compare its header with its chain's; what does not
+            fit is noted as a failure of the chain.
+
+    Raises:
+        UserError: the workflow, the files or the targets do not fit together.
+    """
+    flow = as_workflow(workflow)
+    inventory = take_inventory(flow.query)
+    with tempfile.TemporaryDirectory() as traces:
+        access = FileAccess("plan", _lock_dir(flow), Path(traces), flow.run.lock_timeout)
+        access.prepare()
+        headers = probe(inventory, access)
+        first = make_plan(flow, inventory, headers)
+        if check:
+            headers = check_headers(inventory, headers, access)
+    limits = limits or _limits(load_profile(cluster), None, first, flow)
+    return make_plan(flow, inventory, headers, limits=limits)
+
+
+def run(
+    workflow: WorkflowLike,
+    *,
+    client: distributed.Client | None = None,
+    cluster: Profile | str | Path | Mapping[str, Any] | None = None,
+    serial: bool = False,
+    inputs_unchanged: bool = False,
+    view: View | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> RunResult:
+    """Make the normals of a workflow; what is there already and still right is kept.
+
+    Args:
+        workflow: a workflow, a mapping, or the path of a YAML file.
+        client: a Dask client of your own (local, SLURM, Dask Gateway); else ``cluster``.
+        cluster: a cluster profile, or the path of its YAML file; this machine if left out.
+        serial: run in this process, without Dask: the reference executor.
+        inputs_unchanged: accept input files whose modification times are new.
+        view: shows the progress; nothing is shown if left out.
+        report: is told, line by line, what is found before the work begins.
+
+    Raises:
+        UserError: the workflow, the files, the output folder or the cluster cannot be used.
+    """
+    flow = as_workflow(workflow)
+    folder = OutputFolder(flow.output.root.expanduser().absolute())
+    inventory = take_inventory(flow.query)
+    with folder.claimed():
+        run_id = new_run_id()
+        access = FileAccess(run_id, _lock_dir(flow), folder.trace(run_id), flow.run.lock_timeout)
+        access.prepare()
+        headers = probe(inventory, access)
+        whole = make_plan(flow, inventory, headers)
+        stock = take_stock(whole, folder, inputs_unchanged=inputs_unchanged)
+        first = make_plan(flow, inventory, headers, done=stock.done)
+        profile = load_profile(cluster)
+        with ExitStack() as stack:
+            limits = Limits() if serial else _limits(profile, client, first, flow)
+            todo = make_plan(flow, inventory, headers, limits=limits, done=stock.done)
+            _tell(todo, stock, report)
+            job = _Job(todo, folder, access, RunProgress.of(todo), view)
+            if todo.chains and not serial:
+                client = client or stack.enter_context(open_cluster(profile, limits))
+            return job.finish(job.work(None if serial else client))
+
+
+def as_workflow(workflow: WorkflowLike) -> Workflow:
+    """Return a workflow from whatever names it.
+
+    Raises:
+        ConfigError: it cannot be read, or a key or value is wrong.
+    """
+    return workflow if isinstance(workflow, Workflow) else load(workflow)
+
+
+def _lock_dir(flow: Workflow) -> Path:
+    """Return the folder of file locks.
+
+    Raises:
+        OutputError: it lies in the output folder, where another run would not look.
+    """
+    lock_dir = (flow.run.lock_dir or default_lock_dir()).expanduser().absolute()
+    if lock_dir.is_relative_to(flow.output.root.expanduser().absolute()):
+        raise OutputError(
+            f"run.lock_dir: {lock_dir} lies in output.root; runs with other outputs must see "
+            "it, so choose a folder of its own"
+        )
+    return lock_dir
+
+
+def _limits(
+    profile: Profile, client: distributed.Client | None, first: Plan, flow: Workflow
+) -> Limits:
+    if client is not None:
+        return client_limits(client)
+    if isinstance(profile, LocalProfile):
+        return local_limits(profile, max(1, first.homes), flow.run.cores_per_variable)
+    with open_cluster(profile, Limits()) as reached:
+        return client_limits(reached)
+
+
+def _tell(todo: Plan, stock: Findings, report: Callable[[str], None]) -> None:
+    for note in todo.notes:
+        report(f"note: {note}")
+    for kind, paths in (("stale", stock.stale), ("damaged", stock.damaged)):
+        if paths:
+            report(f"{len(paths)} normals are {kind} and will be made again, such as {paths[0]}")
+    restored = sum(s.restores for c in todo.chains for ss in c.legs.steps.values() for s in ss)
+    if todo.n_normals < todo.n_all:
+        report(
+            f"resuming: {todo.n_all - todo.n_normals} of {todo.n_all} normals are there; "
+            f"{restored} legs start from a checkpoint"
+        )
+    report(
+        f"{todo.n_normals} normals to make in {len(todo.chains)} chains: {todo.opens} opens of "
+        f"{todo.files} files"
+    )
+    useful = min(todo.limits.workers, max(1, todo.homes))
+    if todo.limits.workers > useful:
+        report(f"note: {todo.limits.workers} workers, of which {useful} can be of use")
+
+
+@dataclass
+class _Job:
+    """One run at work."""
+
+    plan: Plan
+    folder: OutputFolder
+    access: FileAccess
+    progress: RunProgress
+    view: View | None
+    began: float = field(default_factory=time.monotonic)
+
+    def work(self, client: distributed.Client | None) -> str:
+        """Do what is to do; return how it ended."""
+        flow = self.plan.workflow
+        context = RunContext(
+            self.access.run_id,
+            self.folder.root,
+            self.plan.inventory.root.absolute(),
+            self.access,
+            flow.run.on_bad_file,
+            flow.run.retries,
+        )
+        self._write_manifest("running")
+        try:
+            if client is None:
+                with self._shown():
+                    run_serially(self.plan, context, self.progress.take)
+            elif self.plan.chains:
+                check_workers(client, context)
+                self.progress.dashboard = client.dashboard_link or ""
+                with self._shown(), plugins(client, self.plan, context, self.progress):
+                    Driver(client, self.plan, context, self.progress).drive()
+        except KeyboardInterrupt:
+            self._write_manifest("interrupted")
+            raise
+        return "failed" if self.progress.failures else "done"
+
+    def finish(self, state: str) -> RunResult:
+        """Clean up after chains that are done, write the manifest, and return the result."""
+        for chain in self.plan.all_chains:
+            if chain.id not in self.progress.failures:
+                remove_checkpoints(self.folder, chain.id)
+        result = RunResult(
+            self.plan,
+            self.folder,
+            self.access.run_id,
+            tuple(self.progress.chains.values()),
+            self.progress.failures,
+            time.monotonic() - self.began,
+        )
+        self._write_manifest(state, result)
+        return result
+
+    def _shown(self) -> AbstractContextManager[None]:
+        return self.view(self.progress) if self.view else nullcontext()
+
+    def _write_manifest(self, state: str, result: RunResult | None = None) -> None:
+        seconds = time.monotonic() - self.began
+        rows = self.progress.chains.values()
+        proof = result.audit if result else None
+        content = manifest(self.plan, self.access.run_id, state, rows, seconds, proof)
+        write_manifest(self.folder, content)

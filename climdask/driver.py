@@ -1,0 +1,159 @@
+"""A plan on a Dask cluster: plugins on, chains submitted and waited for, plugins off."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed
+
+from climdask.errors import ClimdaskError, ClusterError
+from climdask.files import LockCheck
+from climdask.graph import ChainGraph, build_chain, token_name
+from climdask.plan import Chain, Plan
+from climdask.progress import RunProgress
+from climdask.tasks import RunContext
+from climdask.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
+from climdask.version import __version__
+from climdask.watcher import ChainWatcher, stop_watching, topic
+
+
+def check_workers(client: distributed.Client, context: RunContext) -> None:
+    """Check that the workers have this climdask and see the files and locks.
+
+    Raises:
+        ClusterError: some worker does not.
+    """
+    check = LockCheck(context.access.lock_dir)
+    with check.held():
+        facts = client.run(_facts, context.input_root, context.out, check)
+    for worker, (found, reads, writes, refused) in facts.items():
+        if found != __version__:
+            raise ClusterError(
+                f"worker {worker} has climdask {found}, and this is {__version__}; install the same"
+            )
+        for path, seen in ((context.input_root, reads), (context.out, writes)):
+            if not seen:
+                raise ClusterError(
+                    f"worker {worker} does not see {path}; use a filesystem that all hosts share"
+                )
+        if not refused:
+            raise ClusterError(
+                f"worker {worker} got a lock in {context.access.lock_dir} that this host "
+                "holds; locks are not shared there: mount it with flock, or set run.lock_dir"
+            )
+
+
+def _facts(input_root: Path, out: Path, check: LockCheck) -> tuple[str, bool, bool, bool]:
+    return __version__, input_root.is_dir(), os.access(out, os.W_OK), check.is_refused()
+
+
+@contextmanager
+def plugins(
+    client: distributed.Client, plan: Plan, context: RunContext, progress: RunProgress
+) -> Iterator[None]:
+    """Put the plugins of a run on scheduler and workers, and take them off again."""
+    tokens = {t for chain in plan.chains for t in chain_tokens(plan, chain)}
+    holder = TokenHolder(context.run_id, sorted(tokens))
+    watcher = ChainWatcher(context.run_id)
+
+    def on_snapshot(event: tuple[float, Any]) -> None:
+        progress.update(event[1])
+
+    client.register_plugin(holder)  # workers first: a token that they do not know stops them
+    client.register_plugin(FileTokens())
+    client.register_plugin(watcher)
+    client.subscribe_topic(topic(context.run_id), on_snapshot)
+    try:
+        yield
+        progress.update(client.run_on_scheduler(stop_watching, context.run_id))
+    finally:
+        if client.status == "running":
+            client.unsubscribe_topic(topic(context.run_id))
+            client.run_on_scheduler(remove_tokens, context.run_id)
+            client.unregister_scheduler_plugin(watcher.name)
+            client.unregister_worker_plugin(holder.name)
+
+
+def chain_tokens(plan: Plan, chain: Chain) -> set[str]:
+    """Return the file tokens of a chain."""
+    return {token_name(plan, read) for read in chain.legs.reads}
+
+
+@dataclass
+class Driver:
+    """Submits chains, as many at a time as fit in memory, and waits for them.
+
+    Attributes:
+        left: how many wanted keys each submitted chain still waits for.
+        futures: of all wanted keys, kept to the end: letting go of them makes the dashboard's
+            totals shrink.
+    """
+
+    client: distributed.Client
+    plan: Plan
+    context: RunContext
+    progress: RunProgress
+    left: dict[str, int] = field(default_factory=dict)
+    futures: list[distributed.Future] = field(default_factory=list)
+
+    def drive(self) -> None:
+        """Run all chains; a chain that fails does not stop the others."""
+        waiting = deque(self.plan.chains)
+        done = distributed.as_completed([], with_results=True, raise_errors=False)
+        while waiting or self.left:
+            while waiting and len(self.left) < self.plan.at_once:
+                done.update(self._submit(waiting.popleft()))
+            future, _ = next(done)
+            self._ended(future)
+
+    def _submit(self, chain: Chain) -> list[distributed.Future]:
+        graph = build_chain(self.plan, chain, self.context)
+        tokens = set(graph.tokens.values())
+        self.client.run_on_scheduler(
+            add_tokens, self.context.run_id, self.client.id, {chain.home: sorted(tokens)}
+        )
+        futures = submit_chain(self.client, graph)
+        self.progress.start(chain.id)
+        self.left[chain.id] = len(futures)
+        self.futures += futures
+        return futures
+
+    def _ended(self, future: distributed.Future) -> None:
+        chain_id = future.key[1]
+        if future.status in ("error", "cancelled", "lost"):
+            self.progress.fail(chain_id, _message(future))
+        self.left[chain_id] -= 1
+        if self.left[chain_id] == 0:
+            del self.left[chain_id]
+            self.progress.finish(chain_id)
+            homes = {chain.id: chain.home for chain in self.plan.chains}
+            home = homes[chain_id]
+            if all(homes[other] != home for other in self.left):
+                self.client.run_on_scheduler(remove_tokens, self.context.run_id, home)
+
+
+def submit_chain(client: distributed.Client, graph: ChainGraph) -> list[distributed.Future]:
+    """Submit the tasks of a chain with their annotations; return futures of the wanted keys."""
+    with (
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}),
+        dask.annotate(**graph.annotations),
+    ):
+        futures: list[distributed.Future] = client.get(graph.tasks, graph.wanted, sync=False)
+    return futures
+
+
+def _message(future: distributed.Future) -> str:
+    """Say why a future failed, without a traceback."""
+    if future.status != "error":
+        return f"its tasks were {future.status}; was the cluster closed?"
+    error = future.exception()
+    if isinstance(error, ClimdaskError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,89 @@
+"""The manifest: what a run was, for people and for provenance."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from climdask.files import Audit
+from climdask.inventory import InputFile
+from climdask.plan import Chain, Plan
+from climdask.progress import ChainProgress
+from climdask.version import __version__
+
+
+def manifest(
+    plan: Plan,
+    run_id: str,
+    state: str,
+    rows: Iterable[ChainProgress],
+    seconds: float,
+    audit: Audit | None = None,
+) -> dict[str, Any]:
+    """Return the manifest as a mapping for JSON.
+
+    Args:
+        plan: what was to do.
+        run_id: names the run's traces.
+        state: ``running``, ``done``, ``failed`` or ``interrupted``.
+        rows: counts, state and message of each chain.
+        seconds: since the run began.
+        audit: of the run's traces, when it has ended.
+    """
+    content: dict[str, Any] = {
+        "state": state,
+        "run": run_id,
+        "host": socket.gethostname(),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "versions": _versions(),
+        "workflow": plan.workflow.model_dump(mode="json"),
+        "plan": plan.digest,
+        "input_root": str(plan.inventory.root.absolute()),
+        "notes": list(plan.notes),
+        "counts": {
+            "normals": plan.n_all,
+            "normals_to_make": plan.n_normals,
+            "opens_expected": plan.opens,
+            "files_expected": plan.files,
+        },
+        "chains": {
+            row.id: {
+                "state": row.state,
+                "seconds": round(row.elapsed, 3),
+                "files_read": row.reads,
+                "target_years_written": row.writes,
+                "repeated_tasks": row.repeated,
+                **({"failure": row.message} if row.message else {}),
+            }
+            for row in rows
+        },
+        "inputs": {
+            chain.id: [[f.path, f.size, f.mtime_ns] for f in _inputs(chain)]
+            for chain in plan.all_chains
+        },
+    }
+    if audit is not None:
+        content["audit"] = {
+            "opens": audit.opens,
+            "files": audit.files,
+            "probes": audit.probes,
+            "overlaps": len(audit.overlaps),
+            "unproven": len(audit.unproven),
+            "skipped": [list(s) for s in audit.skipped],
+        }
+    return content
+
+
+def _inputs(chain: Chain) -> list[InputFile]:
+    return sorted({f for files in chain.sources.values() for f in files})
+
+
+def _versions() -> dict[str, str]:
+    names = ("dask", "distributed", "xarray", "netCDF4", "numpy", "zarr", "bokeh")
+    versions = {"climdask": __version__, "python": platform.python_version()}
+    return versions | {name: version(name) for name in names}
