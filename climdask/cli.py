@@ -159,8 +159,11 @@ def _end(result: RunResult) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     if result.rows:
         console.print(summary(result.rows))
-    for file, reason in result.audit.skipped:
-        console.print(f"skipped: {file}: {reason}", markup=False)
+    for kind, found in (("skipped", result.audit.skipped), ("note", result.audit.incomplete)):
+        for file, reason in found[:20]:
+            console.print(f"{kind}: {file}: {reason}", markup=False, soft_wrap=True)
+        if len(found) > 20:
+            console.print(f"{kind}: and {len(found) - 20} more files, see the manifest")
     made = f"{len(result.outputs)} of {result.plan.n_all} normals are in {result.folder.root}"
     console.print(f"{made}; {clock(result.seconds)} elapsed", markup=False, soft_wrap=True)
     console.print(f"audit: {result.audit}", markup=False, soft_wrap=True)

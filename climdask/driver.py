@@ -61,7 +61,7 @@ def plugins(
     """Put the plugins of a run on scheduler and workers, and take them off again."""
     tokens = {t for chain in plan.chains for t in chain_tokens(plan, chain)}
     holder = TokenHolder(context.run_id, sorted(tokens))
-    watcher = ChainWatcher(context.run_id)
+    watcher = ChainWatcher(context.run_id, {chain.id: chain.home for chain in plan.chains})
 
     def on_snapshot(event: tuple[float, Any]) -> None:
         progress.update(event[1])

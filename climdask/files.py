@@ -224,6 +224,7 @@ class Audit:
         died: openings that ended with their process.
         torn: unfinished last lines of traces.
         skipped: files left out under ``on_bad_file: skip``, with the reason.
+        incomplete: files whose year lacks days, with how many.
     """
 
     opens: int = 0
@@ -236,6 +237,7 @@ class Audit:
     died: int = 0
     torn: int = 0
     skipped: tuple[tuple[str, str], ...] = ()
+    incomplete: tuple[tuple[str, str], ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -282,8 +284,14 @@ def audit(trace_dirs: Iterable[Path]) -> Audit:
         unproven=tuple(unproven),
         died=sum(o.closed is None for own in openings.values() for o in own),
         torn=torn,
-        skipped=tuple((e["file"], e["reason"]) for e in events if e["event"] == "skip"),
+        skipped=_notes(events, "skip"),
+        incomplete=_notes(events, "incomplete"),
     )
+
+
+def _notes(events: Sequence[Mapping[str, Any]], kind: str) -> tuple[tuple[str, str], ...]:
+    """Return file and reason of the notes of a kind, each once."""
+    return tuple(dict.fromkeys((e["file"], e["reason"]) for e in events if e["event"] == kind))
 
 
 def _pair(events: Sequence[Mapping[str, Any]]) -> dict[str, list[Opening]]:

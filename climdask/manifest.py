@@ -75,6 +75,7 @@ def manifest(
             "overlaps": len(audit.overlaps),
             "unproven": len(audit.unproven),
             "skipped": [list(s) for s in audit.skipped],
+            "incomplete": [list(s) for s in audit.incomplete],
         }
     return content
 

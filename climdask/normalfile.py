@@ -26,6 +26,10 @@ from climdask.years import EPOCH, LEAP_CALENDARS, Window, climatology_time
 FILL = np.float32(1e20)  # the fill value of CMIP
 CHUNK_BYTES = 1 << 20
 
+_TEMPERATURE_UNITS = {
+    "k", "kelvin", "degk", "degc", "celsius", "degree_celsius", "degrees_celsius", "degree_c",
+    "degf", "fahrenheit", "degree_fahrenheit",
+}  # fmt: skip
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
@@ -86,8 +90,10 @@ def atomically(path: Path, fill: Callable[[Path], None]) -> None:
             "Nothing half-written is left: free some space and run again"
         ) from error
     finally:
-        with suppress(OSError):  # there may be no such folder
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is renamed, or was never made
+            # HDF5 cannot close a file on a full disk, and an open file keeps its space.
+            os.truncate(temporary, 0)
+            temporary.unlink()
 
 
 def remove_temporaries(root: Path) -> None:
@@ -232,8 +238,10 @@ def _field(dataset: Any, spec: ChainSpec, field: NormalField) -> None:
 
 
 def _is_temperature(attributes: dict[str, Any], units: str) -> bool:
-    name = str(attributes.get("standard_name", ""))
-    return "temperature" in name or units in {"K", "degC", "degree_Celsius", "celsius"}
+    """Tell whether a field is a temperature, and no difference of temperatures."""
+    name = f"{attributes.get('standard_name', '')} {attributes.get('long_name', '')}".lower()
+    differs = re.search(r"difference|anomal|range|tendency|change", name)
+    return units.lower() in _TEMPERATURE_UNITS and not differs
 
 
 def _variable(

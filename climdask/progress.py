@@ -38,6 +38,7 @@ class ChainProgress:
         at: leg and year in work.
         state: ``waiting``, ``active``, ``done`` or ``failed``.
         repeated: tasks that were done again after the loss of a worker.
+        waits: why its reads wait, as far as the file tokens know.
     """
 
     id: str
@@ -50,6 +51,7 @@ class ChainProgress:
     at: tuple[str, int] = ("", 0)
     state: str = "waiting"
     repeated: int = 0
+    waits: str = ""
     message: str = ""
     started: float = 0.0
     finished: float = 0.0
@@ -59,6 +61,12 @@ class ChainProgress:
         """Return the progress of a chain that has not begun."""
         steps = sum(len(s) for s in chain.legs.steps.values())
         return cls(chain.id, steps, len(chain.legs.reads), chain.legs.n_targets)
+
+    @property
+    def status(self) -> str:
+        """The state, and why it waits if that is known."""
+        known = self.started and self.waits and self.state in ("waiting", "active")
+        return f"{self.state} ({self.waits})" if known else self.state
 
     @property
     def elapsed(self) -> float:
@@ -128,6 +136,7 @@ class RunProgress:
             row.reads = max(row.reads, counts.get("read", 0))
             row.writes = max(row.writes, counts.get("write", 0))
             row.repeated = counts.get("repeated", 0)
+            row.waits = counts.get("waits", "")
             leg, year = counts.get("at", row.at)
             row.at = (leg, year)
             if row.state == "waiting" and (row.reads or row.years):
@@ -207,7 +216,7 @@ def _table(progress: RunProgress, height: int) -> Group:
         bar = ProgressBar(total=max(1, row.years_total), completed=row.years, width=24)
         table.add_row(
             row.id, bar, f"{row.years}/{row.years_total}", _target(row),
-            f"{row.writes}/{row.writes_total}", Text(row.state, _COLORS[row.state]),
+            f"{row.writes}/{row.writes_total}", Text(row.status, _COLORS[row.state]),
             clock(row.elapsed), clock(row.eta),
         )  # fmt: skip
     hidden = len(progress.chains) - len(rows)
@@ -254,7 +263,7 @@ def _plain(progress: RunProgress, stream: IO[str]) -> Iterator[None]:
 def plain_line(row: ChainProgress) -> str:
     """Return a chain's progress as a line."""
     text = (
-        f"{time.strftime('%H:%M:%S')} {row.id}: {row.state}, {row.years}/{row.years_total} years, "
+        f"{time.strftime('%H:%M:%S')} {row.id}: {row.status}, {row.years}/{row.years_total} years, "
         f"{row.writes}/{row.writes_total} target years written, at {_target(row) or 'start'}, "
         f"elapsed {clock(row.elapsed)}, ETA {clock(row.eta)}"
     )

@@ -112,6 +112,7 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
         try:
             with context.access.opening(path):
                 blocks = read_years(path, spec.header, spec.axis, spec.selection, years)
+            _note_incomplete(spec, context, job, blocks)
             return tuple(blocks)
         except (PassingError, OSError) as error:
             if attempt == context.retries:
@@ -120,6 +121,18 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
             attempt += 1
         except UnreadableFile as error:
             return _skipped(context, path, error)
+
+
+def _note_incomplete(
+    spec: ChainSpec, context: RunContext, job: Read, blocks: Sequence[Block]
+) -> None:
+    """Note days that a year lacks although its file should have the whole year."""
+    for block in blocks:
+        lacking = int((spec.axis.exists_in(block.year) & ~block.days_any).sum())
+        if lacking and job.slice.file.is_whole(block.year):
+            path = context.input_root / job.slice.file.path
+            reason = f"{lacking} days of {block.year} have no value"
+            context.access.note("incomplete", path, reason=reason)
 
 
 def _superseded(spec: ChainSpec, context: RunContext, job: Read) -> Superseded | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from distributed import SchedulerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from climdask.graph import stage_of
+from climdask.tokens import PLUGIN
 
 INTERVAL = 0.5  # seconds between two snapshots
 
@@ -19,14 +21,19 @@ def topic(run_id: str) -> str:
 
 
 class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
-    """Counts finished keys of one run by chain and stage. A key that is done stays counted."""
+    """Counts finished keys of one run by chain and stage. A key that is done stays counted.
 
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
+    Attributes:
+        homes: home group by chain, to ask the file tokens why a chain waits.
+    """
+
+    def __init__(self, run_id: str, homes: Mapping[str, str]) -> None:
+        self.run_id, self.homes = run_id, dict(homes)
         self.name = topic(run_id)
         self.done: dict[str, dict[str, set[tuple[str, int]]]] = {}
         self.at: dict[str, tuple[str, int]] = {}
         self.repeated: dict[str, int] = defaultdict(int)
+        self.waits: dict[str, str] = {}
         self.changed = False
 
     async def start(self, scheduler: Any) -> None:
@@ -57,19 +64,26 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
 
     def tell(self) -> None:
         """Send a snapshot to whoever listens."""
-        if self.changed:
-            self.changed = False
+        waits = {chain: self._waits(chain) for chain in self.homes}
+        if self.changed or waits != self.waits:
+            self.changed, self.waits = False, waits
             self.scheduler.log_event(topic(self.run_id), self.snapshot())
 
+    def _waits(self, chain: str) -> str:
+        """Say why a chain's reads wait, or nothing if they need not."""
+        tokens = self.scheduler.plugins.get(PLUGIN)
+        return tokens.waiting_for(self.homes[chain]) if tokens else ""
+
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """Return counts by chain: a number for each stage, ``leg`` and ``year`` in work."""
+        """Return counts by chain: a number for each stage, leg and year in work, why it waits."""
         return {
             chain: {
-                **{stage: len(keys) for stage, keys in stages.items()},
+                **{stage: len(keys) for stage, keys in self.done.get(chain, {}).items()},
                 "at": list(self.at.get(chain, ("", 0))),
                 "repeated": self.repeated[chain],
+                "waits": self.waits.get(chain, ""),
             }
-            for chain, stages in self.done.items()
+            for chain in self.homes
         }
 
 
