@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,10 @@ class _Job:
             self.progress.failures,
             time.monotonic() - self.began,
         )
-        self._write_manifest(state, result)
+        try:
+            self._write_manifest(state, result)
+        except OutputError as error:  # what became of the chains must be told all the same
+            result = replace(result, failures={**result.failures, "manifest": str(error)})
         return result
 
     def _shown(self) -> AbstractContextManager[None]:

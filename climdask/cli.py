@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import traceback
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if all was done, 1 if something failed, 2 for a user's mistake, 130 if interrupted.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv, argparse.Namespace(debug=False))
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: int = arguments.command(arguments)
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             EXIT_INTERRUPTED,
             debug=arguments.debug,
         )
+    except BrokenPipeError:  # the reader has seen enough, as in: climdask plan … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except Exception as error:  # the last resort: no traceback unless asked for
         message = f"{type(error).__name__}: {error} (a mistake in climdask; --debug shows where)"
         return _report(Exception(message), EXIT_FAILED, debug=arguments.debug, cause=error)
@@ -67,7 +71,12 @@ def _report(
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show where an error comes from")
+    common.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,  # or the command's default would undo: climdask --debug run
+        help="show where an error comes from",
+    )
     parser = argparse.ArgumentParser(
         prog="climdask", parents=[common],
         description="Rolling 30-year daily climate normals from daily climate-model output.",
@@ -156,15 +165,21 @@ def _print(line: str) -> None:
 
 
 def _end(result: RunResult) -> int:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    # In a log no line is cut or folded, so that paths can be searched for and copied.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     if result.rows:
         console.print(summary(result.rows))
     for kind, found in (("skipped", result.audit.skipped), ("note", result.audit.incomplete)):
         for file, reason in found[:20]:
-            console.print(f"{kind}: {file}: {reason}", markup=False, soft_wrap=True)
+            where = "" if file in reason else f"{file}: "
+            console.print(f"{kind}: {where}{reason}", markup=False, soft_wrap=True)
         if len(found) > 20:
             console.print(f"{kind}: and {len(found) - 20} more files, see the manifest")
+    for name in result.failures.keys() - {row.id for row in result.rows}:
+        console.print(f"failed: {name}: {result.failures[name]}", markup=False, soft_wrap=True)
     made = f"{len(result.outputs)} of {result.plan.n_all} normals are in {result.folder.root}"
+    if result.plan.failures:
+        made += f", and {len(result.plan.failures)} chains could not be planned"
     console.print(f"{made}; {clock(result.seconds)} elapsed", markup=False, soft_wrap=True)
     console.print(f"audit: {result.audit}", markup=False, soft_wrap=True)
     return result.exit_code

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import dask
 import distributed
 from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from climdask.errors import ClusterError, ConfigError, did_you_mean
 from climdask.plan import Limits
 from climdask.yamlfiles import read_yaml, validate
+
+# A worker takes about 150 MiB before it has read anything; with less than this its nanny would
+# end and restart it for ever.
+MIN_WORKER_BYTES = 256 << 20
+
+
+def _as_dashboard(value: object) -> object:
+    """Understand ``off``, which YAML reads as false, and keep other words out."""
+    if value is False:
+        return "off"
+    if value in ("auto", "off") or (type(value) is int and 0 < value < 65536):
+        return value
+    raise ValueError("expected auto, off, or the number of a port, 1 to 65535")
 
 
 class _Profile(BaseModel):
@@ -34,7 +50,9 @@ class LocalProfile(_Profile):
     workers: int | None = Field(None, ge=1, description="Worker processes.")
     threads: int | None = Field(None, ge=1, description="Threads of each worker.")
     scratch: Path | None = Field(None, description="Folder for what does not fit in memory.")
-    dashboard: int | Literal["auto", "off"] = Field("auto", description="Port on this machine.")
+    dashboard: Annotated[int | Literal["auto", "off"], BeforeValidator(_as_dashboard)] = Field(
+        "auto", description="Port on this machine."
+    )
 
 
 class ExternalProfile(_Profile):
@@ -94,18 +112,24 @@ def local_limits(
     Threads of a worker are the variable's cores; cores that would stay idle are added to them.
 
     Raises:
-        ConfigError: ``memory`` is no amount of memory.
+        ConfigError: ``memory`` is no amount of memory, or too little for a worker.
     """
     machine = machine or Machine()
     cores = profile.cores or machine.cores
     workers = profile.workers or max(1, min(homes, cores // cores_per_variable))
     threads = profile.threads or max(cores_per_variable, cores // workers)
     try:
-        memory = dask.utils.parse_bytes(profile.memory) if profile.memory else machine.memory
+        given = profile.memory is not None
+        memory = dask.utils.parse_bytes(profile.memory) if given else machine.memory
     except ValueError:
         raise ConfigError(
             f'cluster: memory: "{profile.memory}" is no amount; expected such as "16GiB"'
         ) from None
+    if given and memory < workers * MIN_WORKER_BYTES:
+        raise ConfigError(
+            f"cluster: memory: {profile.memory} is too little for {workers} worker processes; "
+            f"each needs {MIN_WORKER_BYTES >> 20} MiB or more: raise memory, or lower workers"
+        )
     return Limits(int(memory) // workers, workers, threads)
 
 
@@ -129,13 +153,14 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         with _external(profile) as client:
             yield client
         return
-    settings = {
+    settings: dict[str, Any] = {
         # Windows stay where their carry is: a stolen one would pull it across.
         "distributed.scheduler.work-stealing": False,
-        "distributed.logging.distributed": "error",
     }
     if profile.scratch:
-        settings["temporary-directory"] = str(profile.scratch.expanduser())
+        settings["temporary-directory"] = _scratch(profile.scratch.expanduser())
+    if profile.dashboard == "off":  # nothing is served, so there is no address to show
+        settings |= {"distributed.scheduler.http.routes": [], "distributed.dashboard.link": ""}
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
         try:
@@ -146,11 +171,30 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
                 processes=True,
                 dashboard_address=_dashboard(profile.dashboard),
                 scheduler_kwargs={"dashboard": profile.dashboard != "off"},
+                # What fails is told by the run itself, once and without tracebacks.
+                silence_logs=logging.CRITICAL,
             )
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(f"the local cluster does not start: {error}") from error
         with cluster, distributed.Client(cluster) as client:
             yield client
+
+
+def _scratch(folder: Path) -> str:
+    """Make the folder for what does not fit in memory.
+
+    Raises:
+        ClusterError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "not writable")
+    except OSError as error:
+        raise ClusterError(
+            f"cluster: scratch: {folder} cannot be used ({error.strerror}); choose another folder"
+        ) from None
+    return str(folder)
 
 
 def _dashboard(choice: int | str) -> str:
@@ -166,19 +210,41 @@ def _dashboard(choice: int | str) -> str:
 
 @contextmanager
 def _external(profile: ExternalProfile) -> Iterator[distributed.Client]:
-    where = profile.address or str(profile.scheduler_file)
-    if profile.scheduler_file and not profile.scheduler_file.is_file():
-        raise ClusterError(f"cluster: scheduler_file: {where} is no file; is the scheduler up?")
+    address = profile.address or _address_in(Path(str(profile.scheduler_file)))
     try:
-        client = distributed.Client(
-            address=profile.address,
-            scheduler_file=str(profile.scheduler_file) if profile.scheduler_file else None,
-            timeout=profile.timeout,
-        )
+        client = distributed.Client(address, timeout=profile.timeout)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
-            f"cluster: no scheduler answers at {where} within {profile.timeout:g} s ({error}); "
+            f"cluster: no scheduler answers at {address} within {profile.timeout:g} s ({error}); "
             "check the address, or start one with: dask scheduler"
         ) from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=profile.timeout)
+        except TimeoutError:
+            raise ClusterError(
+                f"cluster: the scheduler at {address} has no workers, and none came within "
+                f"{profile.timeout:g} s; start some with: dask worker {address}"
+            ) from None
         yield client
+
+
+def _address_in(scheduler_file: Path) -> str:
+    """Read the address of a scheduler from the file that it wrote.
+
+    Raises:
+        ClusterError: there is no such file, or no address in it.
+    """
+    where = f"cluster: scheduler_file: {scheduler_file}"
+    try:
+        content = json.loads(scheduler_file.expanduser().read_text(encoding="utf-8"))
+        return str(content["address"])
+    except OSError as error:
+        raise ClusterError(
+            f"{where} cannot be read ({error.strerror}); is the scheduler up?"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise ClusterError(
+            f"{where} holds no address; expected the file that dask scheduler --scheduler-file "
+            "writes"
+        ) from None

@@ -9,6 +9,7 @@ without trusting the clocks of different hosts.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -120,8 +121,10 @@ class FileAccess:
             try:
                 yield
             finally:
-                self._trace("close", path, token, purpose=purpose, opened=opened)
-                mark.unlink(missing_ok=True)
+                try:
+                    self._trace("close", path, token, purpose=purpose, opened=opened)
+                finally:
+                    mark.unlink(missing_ok=True)
         finally:
             lock.release()
 
@@ -177,11 +180,45 @@ class FileAccess:
             "wall": time.time(),
         }
         name = f"{socket.gethostname()}-{process_id()}.jsonl"
-        fd = os.open(self.trace_dir / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:  # one write, so that threads of a process never mix their lines
-            os.write(fd, json.dumps(line).encode() + b"\n")
+        append_line(self.trace_dir / name, line)
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append a line of JSON, in one write, so that threads of a process never mix their lines.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+    line = json.dumps(content).encode() + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            if os.write(fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(fd)
+    except OSError as error:
+        raise OutputError(
+            f"output.root: {path} cannot be written ({error.strerror}); is the disk full or "
+            "read-only? Free some space and run again"
+        ) from error
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Read lines of JSON, and count the torn ones: their process died, or the disk was full."""
+    found: list[dict[str, Any]] = []
+    torn = 0
+    for line in filter(None, path.read_bytes().split(b"\n")):
+        start, whole = line.find(b"{"), None
+        while whole is None and start >= 0:
+            try:
+                whole = json.loads(line[start:])
+            except ValueError:  # what was written after a torn line is on the same line
+                start = line.find(b"{", start + 1)
+        torn += start != 0
+        found += [] if whole is None else [whole]
+    return found, torn
 
 
 @cache
@@ -222,7 +259,7 @@ class Audit:
         overlaps: openings of one file that overlap: file and what overlapped.
         unproven: openings that nothing orders.
         died: openings that ended with their process.
-        torn: unfinished last lines of traces.
+        torn: unfinished lines of traces.
         skipped: files left out under ``on_bad_file: skip``, with the reason.
         incomplete: files whose year lacks days, with how many.
     """
@@ -259,9 +296,8 @@ def audit(trace_dirs: Iterable[Path]) -> Audit:
     events: list[dict[str, Any]] = []
     torn = 0
     for path in sorted({p for folder in trace_dirs for p in folder.glob("*.jsonl")}):
-        lines = path.read_bytes().split(b"\n")
-        torn += bool(lines[-1])  # a process died while it wrote
-        events += [json.loads(line) for line in lines[:-1] if line]
+        found, more = read_lines(path)
+        events, torn = events + found, torn + more
     openings = _pair(events)
     overlaps: list[str] = []
     unproven: list[str] = []

@@ -32,6 +32,8 @@ PATTERNS = {
 
 Date = tuple[int, int, int]
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
+# Facets become folders of the output: no ".." among them, and nothing hidden.
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
 @dataclass(frozen=True, order=True)
@@ -138,6 +140,7 @@ def take_inventory(query: Query) -> Inventory:
     groups: dict[tuple[str, ...], list[InputFile]] = defaultdict(list)
     for path, found in _walk(root, pattern.split("/"), query):
         facets = {"grid": "gn", **found, **query.fixed}  # CMIP5 has no grid label
+        _check_facets(root / path, facets)
         key = tuple(facets[f] for f in ("model", "member", "grid", "variable"))
         groups[key].append(_input_file(root, path, facets))
     if not groups:
@@ -149,6 +152,16 @@ def take_inventory(query: Query) -> Inventory:
         series.append(Series(*key, files=tuple(sorted(kept))))
     _check_wanted(query, series)
     return Inventory(root, tuple(series), tuple(notes))
+
+
+def _check_facets(path: Path, facets: Mapping[str, str]) -> None:
+    for name in ("model", "scenario", "member", "grid"):
+        if name in facets and not _FOLDER_NAME.fullmatch(facets[name]):
+            raise InventoryError(
+                f'{path}: by its name the {name} is "{facets[name]}", which cannot name a folder '
+                "of the output; expected letters, digits and .+- only: rename the file, or "
+                "narrow input.pattern"
+            )
 
 
 def check_pattern(pattern: str, fixed: Mapping[str, str]) -> None:
@@ -202,13 +215,22 @@ def _walk(root: Path, segments: list[str], query: Query) -> Iterator[tuple[str, 
                 continue  # the folder says one thing and the name another
             path = folder / name
             if last:
-                if path.is_dir():
-                    raise InventoryError(f"{path}: is a folder, but is named like an input file")
+                if not path.is_file():
+                    raise InventoryError(
+                        f"{path}: is {_what(path)}, but is named like an input file; remove or "
+                        "rename it, or narrow input.pattern"
+                    )
                 yield path.relative_to(root).as_posix(), {**facets, **found}
             elif path.is_dir():
                 yield from below(path, depth + 1, {**facets, **found})
 
     yield from below(root, 0, {})
+
+
+def _what(path: Path) -> str:
+    if path.is_dir():
+        return "a folder"
+    return "no regular file" if path.exists() else "a link to a file that is not there"
 
 
 def _names(folder: Path) -> list[str]:
@@ -310,20 +332,19 @@ def _check_wanted(query: Query, series: Sequence[Series]) -> None:
             continue  # the names have no scenario: every file serves every one
         for value in values:
             if value not in found[facet]:
+                there = sorted(_there(query, facet))
                 raise InventoryError(
                     f'{facet} "{value}": no file of it below {query.root}; '
-                    f"found {', '.join(sorted(found[facet]))}"
-                    f"{_nearby(query, facet, value)}"
+                    f"found {', '.join(there)}{did_you_mean(value, there)}"
                 )
 
 
-def _nearby(query: Query, facet: str, value: str) -> str:
-    """Suggest a value that the files do have, looking without the filter on that facet."""
+def _there(query: Query, facet: str) -> set[str]:
+    """Return the values that the files do have, looking without the filter on that facet."""
     pattern = PATTERNS.get(query.pattern, query.pattern)
     others = {k: v for k, v in query.wanted.items() if k != facet}
     free = Query(query.root, query.pattern, others, query.fixed)
-    there = {facets.get(facet, "") for _, facets in _walk(query.root, pattern.split("/"), free)}
-    return did_you_mean(value, there)
+    return {facets.get(facet, "") for _, facets in _walk(query.root, pattern.split("/"), free)}
 
 
 def _nothing(query: Query, pattern: str) -> str:

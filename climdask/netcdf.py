@@ -66,14 +66,12 @@ def _dataset(path: Path) -> Iterator[Any]:
                 dataset.set_auto_maskandscale(False)
                 yield dataset
         except OSError as error:
-            kind = (
-                PassingError
-                if (error.errno or 0) in _PASSING or (error.errno or 0) < 0
-                else UnreadableFile
-            )
-            raise kind(f"{path}: cannot be read ({error.strerror or error})") from error
+            number = error.errno or 0  # below 0 the library's own
+            kind = PassingError if number in _PASSING or number < 0 else UnreadableFile
+            cure = "; damaged or truncated? Fetch it again" if number < 0 else ""
+            raise kind(f"{path}: cannot be read ({error.strerror or error}){cure}") from error
         except RuntimeError as error:  # netCDF4's "NetCDF: HDF error"
-            raise PassingError(f"{path}: damaged or truncated ({error})") from error
+            raise PassingError(f"{path}: damaged or truncated ({error}); fetch it again") from error
 
 
 def _check_start(path: Path) -> None:
@@ -247,15 +245,44 @@ def read_years(
         InconsistentFile: it contradicts its name or the chain.
     """
     with _dataset(path) as dataset:
-        header = _header(path, dataset, expected.variable)
-        different = expected.differences(header)
-        if different:
-            raise InconsistentFile(f"{path}: has {'; '.join(different)} as in {expected.path}")
-        layout = _layout(path, dataset, expected.variable)
-        days = _days(path, dataset.variables[layout.time], header.calendar)
+        layout, days = _agreed(path, dataset, expected, years)
         var = dataset.variables[expected.variable]
-        slabs = _slabs(var, layout, selection, header.grid.shape)
-        return [_read_year(path, var, layout, slabs, days, axis, selection, y) for y in years]
+        slabs = _slabs(var, layout, selection, expected.grid.shape)
+        return [_read_year(var, layout, slabs, days, axis, selection, y) for y in years]
+
+
+def check_file(path: Path, expected: Header, years: Sequence[int]) -> None:
+    """Check all of a file but its values, as :func:`read_years` does.
+
+    Raises:
+        UnreadableFile: the file is damaged or no NetCDF.
+        InconsistentFile: it contradicts its name or the chain.
+    """
+    with _dataset(path) as dataset:
+        _agreed(path, dataset, expected, years)
+
+
+def _agreed(
+    path: Path, dataset: Any, expected: Header, years: Sequence[int]
+) -> tuple[_Layout, _Days]:
+    """Return what is needed to read some years of a file that agrees with its chain."""
+    header = _header(path, dataset, expected.variable)
+    different = expected.differences(header)
+    if different:
+        raise InconsistentFile(
+            f"{path}: has {'; '.join(different)} as in {expected.path}; the files of a chain must "
+            "be alike: fetch or convert it again"
+        )
+    layout = _layout(path, dataset, expected.variable)
+    days = _days(path, dataset.variables[layout.time], header.calendar)
+    for year in years:
+        if not (days.years == year).any():
+            found = f"{days.years.min()}-{days.years.max()}"
+            raise InconsistentFile(
+                f"{path}: its name says {year}, but its time axis has {found} only; rename it, or "
+                "fetch it again"
+            )
+    return layout, days
 
 
 @dataclass(frozen=True)
@@ -355,7 +382,6 @@ def _slab(cells: npt.NDArray[np.int64], places: npt.NDArray[np.intp], n_lon: int
 
 
 def _read_year(
-    path: Path,
     var: Any,
     layout: _Layout,
     slabs: Sequence[_Slab],
@@ -365,9 +391,6 @@ def _read_year(
     year: int,
 ) -> Block:
     steps = np.flatnonzero(days.years == year)
-    if steps.size == 0:
-        found = f"{days.years.min()}-{days.years.max()}"
-        raise InconsistentFile(f"{path}: its name says {year}, but its time axis has {found} only")
     places = axis.positions(days.months[steps], days.days[steps])
     values = np.full((len(axis), selection.cells.size), np.nan, dtype=np.float32)
     attributes = {k: var.getncattr(k) for k in var.ncattrs()}

@@ -186,7 +186,8 @@ def _field(dataset: Any, spec: ChainSpec, field: NormalField) -> None:
     if field.count is not None:
         ancillary.append("count")
     attributes["ancillary_variables"] = " ".join(ancillary)
-    attributes["coordinates"] = " ".join(["dayofyear", *(s.name for s in header.scalars)])
+    if header.scalars:
+        attributes["coordinates"] = " ".join(s.name for s in header.scalars)
     dims = ("time", "lat", "lon")
     days = max(1, CHUNK_BYTES // (4 * field.values[0].size))
     storage = {
@@ -278,6 +279,9 @@ def _global_attributes(
     model = f"{spec.model} {spec.member}"
     return {
         "Conventions": "CF-1.11",
+        # xarray reads this one too; in the variable's own, CDO warns at each command that it
+        # cannot assign a coordinate along time.
+        "coordinates": "dayofyear",
         "title": f"{len(window)}-year running normal of daily {spec.variable}, {model}, "
         f"{region.box.name}, {window.first_year}-{window.last_year}",
         **{key: _classic(value) for key, value in spec.header.provenance},

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -190,6 +190,17 @@ class Chain:
 
     def normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
         """Return the output files of a target year, done or not."""
+        key = (leg, target_year)
+        if key not in self._known_normals:
+            self._known_normals[key] = self._name_normals(leg, target_year)
+        return self._known_normals[key]
+
+    @cached_property
+    def _known_normals(self) -> dict[tuple[str, int], tuple[NormalFile, ...]]:
+        """Normals by leg and target year, kept because hashing them takes its time."""
+        return {}
+
+    def _name_normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
         timed = self._window_files(leg, target_year, timed=True)
         untimed = self._window_files(leg, target_year, timed=False)
         return tuple(
@@ -209,7 +220,8 @@ class Chain:
         and the keys of the workflow that change its numbers.
         """
         keys = [OUTPUT_VERSION, self.spec.window, self.spec.min_years, self.spec.axis.leap_day]
-        return _digest(keys, self.spec.count, astuple(box), window_files)
+        edges = [box.name, box.west, box.east, box.south, box.north]
+        return _digest(keys, self.spec.count, edges, window_files)
 
     def carry_hash(self, leg: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
@@ -222,7 +234,6 @@ class Chain:
         files = sorted({f for y in window.years for f in self.source_files(leg, y)})
         # Which of two files that overlap gives a year hangs on where history ends.
         history = min(self.spec.periods.last_historical_year, year)
-        # As in the docstrings: what a file is called and how large it is, not where the root lies.
         return _digest(history, [[f.path, f.size, f.mtime_ns if timed else None] for f in files])
 
 
@@ -270,7 +281,7 @@ class Plan:
     @property
     def n_normals(self) -> int:
         """Normals to make: files to be written."""
-        return sum(len(job.files) for _, job in self.jobs())
+        return sum(len(job.files) for _, job in self.jobs)
 
     @property
     def n_all(self) -> int:
@@ -290,21 +301,24 @@ class Plan:
             }
             for c in self.chains
         }
-        return sum(sizes[c.id][f.region] for c, job in self.jobs() for f in job.files)
+        return sum(sizes[c.id][f.region] for c, job in self.jobs for f in job.files)
 
-    def jobs(self) -> Iterator[tuple[Chain, WriteJob]]:
-        """Yield what will be written, chain by chain in order of years."""
-        for chain in self.chains:
-            for leg, steps in chain.legs.steps.items():
-                for step in steps:
-                    if step.is_target:
-                        yield chain, chain.job(leg, step.year)
+    @cached_property
+    def jobs(self) -> tuple[tuple[Chain, WriteJob], ...]:
+        """What will be written, chain by chain in order of years."""
+        return tuple(
+            (chain, chain.job(leg, step.year))
+            for chain in self.chains
+            for leg, steps in chain.legs.steps.items()
+            for step in steps
+            if step.is_target
+        )
 
     @cached_property
     def digest(self) -> str:
         """A hash of all that the plan will do: equal plans do the same work."""
         chains = [[c.id, c.spec.header.digest, c.keeps_ring, c.legs] for c in self.chains]
-        normals = [f.input_hash for _, job in self.jobs() for f in job.files]
+        normals = [f.input_hash for _, job in self.jobs for f in job.files]
         return _digest(self.workflow.model_dump(mode="json"), chains, normals)
 
     def __str__(self) -> str:

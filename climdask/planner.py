@@ -17,7 +17,8 @@ from climdask.errors import ClimdaskError, PlanError
 from climdask.headers import Header
 from climdask.inventory import InputFile, Inventory, Series
 from climdask.plan import Chain, ChainSpec, Done, Limits, Plan, SourceYear
-from climdask.regions import select
+from climdask.planview import size
+from climdask.regions import Selection, select
 from climdask.years import DayAxis, Periods, Window, run_lengths
 
 # Bytes of a carry for each cell-day: two float64 terms (precipitation needs them) and a count.
@@ -54,12 +55,13 @@ def make_plan(
     homes = _homes(inventory)
     last = last_historical_year(workflow, inventory)
     chains, failures, notes = [], {}, list(inventory.notes)
+    selections: dict[tuple[bytes, ...], Selection] = {}
     for series in inventory.series:
         header = headers[series.id]
         if isinstance(header, ClimdaskError):
             failures[series.id] = str(header)
             continue
-        maker = _ChainMaker(workflow, series, header, last, limits, done, notes)
+        maker = _ChainMaker(workflow, series, header, last, limits, done, notes, selections)
         chains.append(maker.make(homes[series.id]))
     at_once = _at_once([c for c in chains if c.legs.reads or c.legs.n_targets], limits)
     return Plan(
@@ -108,6 +110,7 @@ class _ChainMaker:
     limits: Limits
     done: Done
     notes: list[str] = field(repr=False)
+    selections: dict[tuple[bytes, ...], Selection] = field(repr=False)
 
     def make(self, home: str) -> Chain:
         flow = self.workflow
@@ -119,6 +122,13 @@ class _ChainMaker:
                 del files[leg]
         targets = self._targets(files)
         keep_ring, projected = _memory(spec, max(1, len(files) - 1), flow.lookahead, self.limits)
+        allowed = self.limits.memory_per_worker
+        if allowed is not None and projected > MEMORY_SHARE * allowed:
+            self._note(
+                f"projected memory {size(projected)} is more than half of a worker's "
+                f"{size(allowed)}, so part of it will go to disk; give fewer or smaller regions, "
+                "or more memory for each worker"
+            )
         demand = Demand(
             window=flow.window,
             trunk=flow.historical,
@@ -135,6 +145,15 @@ class _ChainMaker:
         self._report(chain)
         return chain
 
+    def _selection(self) -> Selection:
+        """Find the cells of the regions; chains of one grid share them."""
+        grid = self.header.grid
+        axes = (grid.lat, grid.lon, grid.lat_bounds, grid.lon_bounds)
+        key = tuple(b"" if axis is None else axis.tobytes() for axis in axes)
+        if key not in self.selections:
+            self.selections[key] = select(grid, self.workflow.boxes)
+        return self.selections[key]
+
     def _spec(self) -> ChainSpec:
         flow, series = self.workflow, self.series
         return ChainSpec(
@@ -145,7 +164,7 @@ class _ChainMaker:
             series.variable,
             self.header,
             DayAxis(self.header.calendar, flow.leap_day),
-            select(self.header.grid, flow.boxes),
+            self._selection(),
             Periods(flow.historical, self.last_historical_year, flow.window),
             flow.years_needed,
             flow.output.count,
@@ -175,8 +194,9 @@ class _ChainMaker:
         if not any(targets.values()):
             record = sorted({y for own in files.values() for f in own for y in f.years})
             raise PlanError(
-                f"{self.series.id}: no window of {self.workflow.window} years lies within the "
-                f"record, {run_lengths(record)}; shorten window, or allow partial_windows"
+                f"window: {self.workflow.window}: no window of that many years lies within the "
+                f"record of {self.series.id}, {run_lengths(record)}; shorten window, or name "
+                "targets and set partial_windows: true"
             )
         return targets
 

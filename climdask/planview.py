@@ -24,7 +24,7 @@ def lines(plan: Plan) -> Iterator[str]:
     for chain in plan.all_chains:
         yield from _chain(plan, chain)
     for name, why in plan.failures.items():
-        yield f"FAILED   {name}: {why}"
+        yield from f"FAILED   {name}: {why}".replace("\n", "\n         ").splitlines()
     for note in plan.notes:
         yield f"note     {note}"
     yield from _totals(plan)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from climdask.errors import ClimdaskError, DataError, PlanError
+from climdask.errors import BusyFile, ClimdaskError, DataError, PlanError
 from climdask.files import FileAccess
 from climdask.headers import Header
 from climdask.inventory import Inventory, Series
-from climdask.netcdf import read_header
+from climdask.netcdf import check_file, read_header
 
-# How many files of a chain are tried before the chain counts as unreadable.
-PROBES = 3
+# How many busy files of a chain are waited for before the chain counts as unreadable.
+PATIENCE = 3
+# How many of a chain's files a message names.
+NAMED = 3
 
 
 def probe(inventory: Inventory, access: FileAccess) -> dict[str, Header | ClimdaskError]:
@@ -20,22 +22,25 @@ def probe(inventory: Inventory, access: FileAccess) -> dict[str, Header | Climda
 
 
 def _probe_one(inventory: Inventory, series: Series, access: FileAccess) -> Header | ClimdaskError:
-    """Read the first header that can be read: a bad first file fails its chain when it is read."""
-    error: ClimdaskError = PlanError(f"{series.id}: no files")
-    for file in series.files[:PROBES]:
+    """Read the first header that can be read: a bad file fails its chain when it is read."""
+    first, waited = None, 0
+    for file in series.files:
         path = inventory.root / file.path
         try:
             with access.opening(path, purpose="probe"):
                 return read_header(path, series.variable)
-        except DataError as found:
-            error = found
-    return error
+        except DataError as error:
+            first = first or error
+            waited += isinstance(error, BusyFile)
+            if waited == PATIENCE:
+                break
+    return first or PlanError(f"{series.id}: no files")
 
 
 def check_headers(
     inventory: Inventory, headers: Mapping[str, Header | ClimdaskError], access: FileAccess
 ) -> dict[str, Header | ClimdaskError]:
-    """Open every file and compare its header with its chain's."""
+    """Open every file and compare its header and its time axis with its name and its chain."""
     checked = dict(headers)
     for series in inventory.series:
         expected = headers[series.id]
@@ -46,12 +51,11 @@ def check_headers(
             path = inventory.root / file.path
             try:
                 with access.opening(path, purpose="check"):
-                    found = read_header(path, series.variable)
-                different = expected.differences(found)
-                if different:
-                    problems.append(f"{path}: has {'; '.join(different)} as in {expected.path}")
+                    check_file(path, expected, file.years)
             except DataError as error:
                 problems.append(str(error))
         if problems:
-            checked[series.id] = DataError("\n".join(problems))
+            more = len(problems) - NAMED
+            told = [*problems[:NAMED], *([f"and {more} more files"] if more > 0 else [])]
+            checked[series.id] = DataError("\n".join(told))
     return checked

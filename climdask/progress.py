@@ -215,7 +215,7 @@ def _table(progress: RunProgress, height: int) -> Group:
     for row in rows:
         bar = ProgressBar(total=max(1, row.years_total), completed=row.years, width=24)
         table.add_row(
-            row.id, bar, f"{row.years}/{row.years_total}", _target(row),
+            Text(row.id), bar, f"{row.years}/{row.years_total}", _target(row),
             f"{row.writes}/{row.writes_total}", Text(row.status, _COLORS[row.state]),
             clock(row.elapsed), clock(row.eta),
         )  # fmt: skip
@@ -280,7 +280,7 @@ def summary(rows: Sequence[ChainProgress]) -> Table:
     table.add_column("why", overflow="fold")
     for row in rows:
         table.add_row(
-            row.id, Text(row.state, _COLORS[row.state]), f"{row.reads}/{row.reads_total}",
-            f"{row.writes}/{row.writes_total}", clock(row.elapsed), row.message,
+            Text(row.id), Text(row.state, _COLORS[row.state]), f"{row.reads}/{row.reads_total}",
+            f"{row.writes}/{row.writes_total}", clock(row.elapsed), Text(row.message),
         )  # fmt: skip
     return table

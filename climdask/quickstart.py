@@ -7,6 +7,7 @@ those of NEX-GDDP-CMIP6, so the same workflow serves the real archive.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -39,14 +40,17 @@ def quickstart(folder: Path, *, view: View | None, report: Callable[[str], None]
         made = make_sample(data)
         if not workflow.exists():
             text = files("climdask").joinpath("quickstart.yaml").read_text(encoding="utf-8")
-            workflow.write_text(text.replace("@FOLDER@", folder.as_posix()), encoding="utf-8")
+            quoted = json.dumps(folder.as_posix(), ensure_ascii=False)[1:-1]  # "…" in YAML too
+            workflow.write_text(text.replace("@FOLDER@", quoted), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
     report(f"sample data: {made} new files in {data}")
     report(f"workflow: {workflow}")
     result = run(load(workflow), view=view, report=report)
     report("")
-    report(f"Look at a normal:   ncdump -h {result.outputs[0] if result.outputs else data}")
+    if result.outputs:
+        show = f"import xarray; print(xarray.open_dataset('{result.outputs[0]}'))"
+        report(f'Look at a normal:   python -c "{show}"')
     report(f"Change and repeat:  climdask run {workflow}")
     report(f"Prove file access:  climdask audit {result.folder.root}")
     return result

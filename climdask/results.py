@@ -28,7 +28,7 @@ class RunResult:
         folder: where the normals are.
         run_id: names the run's traces.
         rows: counts, state and message of each chain.
-        failures: message by chain.
+        failures: message by chain, and by "manifest" if that could not be written.
         seconds: that the run took.
     """
 

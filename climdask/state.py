@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,8 @@ from typing import Any
 import filelock
 import numpy as np
 
-from climdask.errors import DataError, OutputError
+from climdask.errors import DataError, OutputError, UserError
+from climdask.files import append_line, read_lines
 from climdask.normalfile import atomically, remove_temporaries
 from climdask.normals import RunningNormal
 from climdask.plan import Chain, Done, NormalFile, Plan
@@ -64,27 +67,41 @@ class OutputFolder:
         Raises:
             OutputError: it cannot be written, or another run is at work in it.
         """
+        made = [p for p in (self.state, *self.state.parents) if not p.exists()]
+        lock = filelock.FileLock(self.state / "lock")
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.state / "lock")
             lock.acquire(timeout=0)
+            (self.state / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
         except filelock.Timeout:
             raise OutputError(
                 f"output.root: another run is at work in {self.root} ({self._holder()}); wait for "
                 "it, stop it, or choose another folder with --out"
             ) from None
         except OSError as error:
+            lock.release()
             raise OutputError(
                 f"output.root: {self.root} cannot be written ({error.strerror}); choose another "
                 "folder with --out"
             ) from None
         try:
-            (self.state / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
             remove_temporaries(self.root)
             yield
+        except UserError:
+            self._forget(made)
+            raise
         finally:
             remove_temporaries(self.root)  # of workers that were killed
             lock.release()
+
+    def _forget(self, made: Sequence[Path]) -> None:
+        """Leave nothing of a first run that could not begin; ``made`` are the folders it made."""
+        if self.state not in made or (self.state / "manifest.json").exists():
+            return
+        shutil.rmtree(self.state, ignore_errors=True)
+        for folder in made[1:]:
+            with suppress(OSError):  # it holds something else
+                folder.rmdir()
 
     def _holder(self) -> str:
         try:
@@ -99,7 +116,11 @@ class OutputFolder:
 def record_done(
     folder: OutputFolder, file: NormalFile, *, skipped: tuple[int, ...], process: str
 ) -> None:
-    """Record that a normal is on disk: its hashes, size, time and checksum."""
+    """Record that a normal is on disk: its hashes, size, time and checksum.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
     path = folder.root / file.path
     status = path.stat()
     line = {
@@ -111,13 +132,7 @@ def record_done(
         "crc32": _crc32(path),
         "skipped": list(skipped),
     }
-    records = folder.state / "done"
-    records.mkdir(parents=True, exist_ok=True)
-    fd = os.open(records / f"{process}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:  # one write, so that threads never mix their lines
-        os.write(fd, json.dumps(line).encode() + b"\n")
-    finally:
-        os.close(fd)
+    append_line(folder.state / "done" / f"{process}.jsonl", line)
 
 
 def _crc32(path: Path) -> int:
@@ -132,8 +147,7 @@ def _records(folder: OutputFolder) -> dict[str, list[dict[str, Any]]]:
     """Read all records, by path; a path may have several, of several runs."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((folder.state / "done").glob("*.jsonl")):
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            record = json.loads(line)
+        for record in read_lines(path)[0]:
             found.setdefault(record["path"], []).append(record)
     return found
 
@@ -164,13 +178,15 @@ def take_stock(plan: Plan, folder: OutputFolder, *, inputs_unchanged: bool = Fal
     records = _records(folder)
     strict = plan.workflow.run.on_bad_file == "fail"
     verdicts: dict[str, list[str]] = {"done": [], "stale": [], "damaged": []}
-    for _, job in plan.jobs():
+    for _, job in plan.jobs:
         for file in job.files:
             verdict = _judge(folder, file, records.get(file.path, []), strict, inputs_unchanged)
             if verdict:
                 verdicts[verdict].append(file.path)
     checkpoints = frozenset(
-        (chain.id, leg, year) for chain in plan.chains for leg, year in _saved(folder, chain)
+        (chain.id, leg, year)
+        for chain in plan.chains
+        for leg, year in _saved(folder, chain, strict=strict)
     )
     return Findings(
         Done(frozenset(verdicts["done"]), checkpoints),
@@ -212,6 +228,22 @@ def _judge(
 # ---------------------------------------------------------------- checkpoints
 
 
+@dataclass(frozen=True, eq=False)
+class WindowSum(RunningNormal):
+    """The carry of a chain: a running sum, and the bad files that are not in it.
+
+    Attributes:
+        skipped: (year, path below the input root) each, of the window's years, in order.
+    """
+
+    skipped: tuple[tuple[int, str], ...] = ()
+
+    @classmethod
+    def of(cls, sum_: RunningNormal, skipped: tuple[tuple[int, str], ...]) -> WindowSum:
+        """Return a sum with what was skipped."""
+        return cls(sum_.terms, sum_.count, sum_.years_per_day, sum_.years, skipped)
+
+
 def slug(chain_id: str) -> str:
     """Return a chain's id as a folder name."""
     return chain_id.replace("/", "__")
@@ -223,7 +255,7 @@ def checkpoint_path(folder: OutputFolder, chain: Chain, leg: str, year: int) -> 
     return folder.state / "checkpoints" / slug(chain.id) / name
 
 
-def save_checkpoint(path: Path, carry: RunningNormal) -> None:
+def save_checkpoint(path: Path, carry: WindowSum) -> None:
     """Save a sum; the file appears whole or not at all.
 
     Raises:
@@ -238,12 +270,13 @@ def save_checkpoint(path: Path, carry: RunningNormal) -> None:
                 count=carry.count,
                 years_per_day=carry.years_per_day,
                 years=np.array(carry.years, dtype=np.int64),
+                skipped=np.array(json.dumps(carry.skipped)),
             )
 
     atomically(path, fill)
 
 
-def load_checkpoint(path: Path) -> RunningNormal:
+def load_checkpoint(path: Path) -> WindowSum:
     """Load a sum; the format's own checksums are verified.
 
     Raises:
@@ -251,29 +284,41 @@ def load_checkpoint(path: Path) -> RunningNormal:
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            return RunningNormal(
+            return WindowSum(
                 tuple(np.ascontiguousarray(t) for t in content["terms"]),
                 content["count"],
                 content["years_per_day"],
                 tuple(int(y) for y in content["years"]),
+                tuple((int(y), str(p)) for y, p in json.loads(str(content["skipped"]))),
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a damaged archive raises all sorts of things
         raise DataError(f"{path}: checkpoint cannot be read ({error}); delete it") from error
 
 
-def _saved(folder: OutputFolder, chain: Chain) -> Iterator[tuple[str, int]]:
-    """Yield leg and year of the chain's checkpoints that still fit and are whole."""
+def _saved(folder: OutputFolder, chain: Chain, *, strict: bool) -> Iterator[tuple[str, int]]:
+    """Yield leg and year of the chain's checkpoints that still fit and are whole.
+
+    Under ``strict`` those that lack bad files, skipped by an earlier run, do not fit.
+    """
     for path in sorted((folder.state / "checkpoints" / slug(chain.id)).glob("*.npz")):
-        leg, year, _ = path.name.rsplit("-", 2)
-        if leg not in chain.targets or path != checkpoint_path(folder, chain, leg, int(year)):
+        named = re.fullmatch(r"(.+)-(\d+)-\w+\.npz", path.name)
+        leg, year = (named[1], int(named[2])) if named else ("", 0)
+        if leg not in chain.targets or path != checkpoint_path(folder, chain, leg, year):
             continue
-        try:
-            with zipfile.ZipFile(path) as archive:
-                whole = archive.testzip() is None
-        except (OSError, zipfile.BadZipFile):
-            whole = False
-        if whole:
-            yield leg, int(year)
+        skipped = _skipped(path)
+        if skipped is not None and not (strict and skipped):
+            yield leg, year
+
+
+def _skipped(path: Path) -> list[Any] | None:
+    """Return what a checkpoint lacks; None if it is damaged. Needs little memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None
+        with np.load(path, allow_pickle=False) as content:
+            return list(json.loads(str(content["skipped"]))) if whole else None
+    except Exception:  # a damaged archive raises all sorts of things
+        return None
 
 
 def remove_checkpoints(folder: OutputFolder, chain_id: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,14 @@ from climdask.plan import ChainSpec, WriteJob
 from climdask.regions import RegionCells
 from climdask.state import (
     OutputFolder,
+    WindowSum,
     load_checkpoint,
     newest_marks,
     record_done,
     save_checkpoint,
     set_mark,
 )
+from climdask.years import run_lengths
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,28 @@ class Written:
     years: int | None
 
 
-Blocks = tuple[Block, ...]
-Carry = RunningNormal | Superseded
+@dataclass(frozen=True)
+class Skipped:
+    """Instead of blocks: a bad file, under ``on_bad_file: skip``.
+
+    Attributes:
+        path: below the input root.
+        years: those that were wanted of it.
+    """
+
+    path: str
+    years: tuple[int, ...]
+
+
+Blocks = tuple[Block, ...] | Skipped
+Carry = WindowSum | Superseded
 
 
 def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks | Superseded:
     """Open a file once and return a block for each of its years that is wanted.
 
     Returns:
-        Blocks, float32 [day, cell] each; none under ``on_bad_file: skip`` if the file is bad.
+        Blocks, float32 [day, cell] each; :class:`Skipped` for a bad file, if that is allowed.
 
     Raises:
         DataError: the file is damaged, contradicts its name or the chain, or stays busy.
@@ -116,11 +131,11 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
             return tuple(blocks)
         except (PassingError, OSError) as error:
             if attempt == context.retries:
-                return _skipped(context, path, error)
+                return _skipped(context, job, error)
             time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)
             attempt += 1
         except UnreadableFile as error:
-            return _skipped(context, path, error)
+            return _skipped(context, job, error)
 
 
 def _note_incomplete(
@@ -142,17 +157,18 @@ def _superseded(spec: ChainSpec, context: RunContext, job: Read) -> Superseded |
     return Superseded(tuple((leg, *marks[leg]) for leg, _ in job.last_uses))
 
 
-def _skipped(context: RunContext, path: Path, error: Exception) -> Blocks:
+def _skipped(context: RunContext, job: Read, error: Exception) -> Skipped:
     """Count a bad file as a gap if the workflow says so, else fail."""
-    if context.on_bad_file == "skip":
-        context.access.note("skip", path, reason=str(error))
-        return ()
-    if isinstance(error, ClimdaskError):
+    path = context.input_root / job.slice.file.path
+    if not isinstance(error, ClimdaskError):  # not the file's: of its lock or its trace
+        raise UnreadableFile(f"{path}: cannot be read ({error})") from error
+    if context.on_bad_file == "fail":
         raise error
-    raise UnreadableFile(f"{path}: cannot be read ({error})") from error
+    context.access.note("skip", path, reason=str(error))
+    return Skipped(job.slice.file.path, tuple(block.year for block in job.blocks))
 
 
-def restore(_: ChainSpec, __: RunContext, path: Path) -> RunningNormal:
+def restore(_: ChainSpec, __: RunContext, path: Path) -> WindowSum:
     """Load the sum that an earlier run saved."""
     return load_checkpoint(path)
 
@@ -175,7 +191,7 @@ def window(
 
     Raises:
         ClimdaskError: a marker says that a block is not needed, and the sum needs it.
-        DataError: two files hold the same day.
+        DataError: two files hold the same day, or a file that is in the sum cannot be read again.
     """
     marks = [m.of(step.leg) for m in (before, *parts) if isinstance(m, Superseded)]
     newest = max((m for m in marks if m is not None), default=None)
@@ -188,16 +204,44 @@ def window(
             f"{spec.id}: {step.leg} {step.year}: a block was superseded by checkpoints {marks}, "
             "but the sum still needs it; this is a mistake in climdask, please report it"
         )
-    carry = before
-    if carry is None:
-        carry = RunningNormal.empty(len(spec.axis), spec.selection.cells.size)
-    blocks = [block for part in parts if not isinstance(part, Superseded) for block in part]
+    carry = before or WindowSum.of(
+        RunningNormal.empty(len(spec.axis), spec.selection.cells.size), skipped=()
+    )
+    blocks = [block for part in parts if isinstance(part, tuple) for block in part]
+    missed = {(y, part.path) for part in parts if isinstance(part, Skipped) for y in part.years}
     enters, leaves = (
         _block(spec, context, blocks, wanted) for wanted in (step.enters, step.leaves)
     )
-    if leaves is not None and leaves.year not in carry.years:
-        leaves = None  # it had no valid day, or was skipped when it should have entered
-    return carry.slide(enters=enters, leaves=leaves)
+    leaves = _leaves(spec, carry, leaves, step.leaves, missed)
+    slid = carry.slide(enters=enters, leaves=leaves)
+    within = range(step.year - spec.window + 1, step.year + 1)
+    now = {(y, path) for y, path in missed if step.enters is not None and y == step.enters.year}
+    skipped = tuple(sorted(s for s in {*carry.skipped, *now} if s[0] in within))
+    return WindowSum.of(slid, skipped)
+
+
+def _leaves(
+    spec: ChainSpec,
+    carry: WindowSum,
+    block: Block | None,
+    wanted: BlockId | None,
+    missed: Collection[tuple[int, str]],
+) -> Block | None:
+    """Return the block to drop: what entered the sum, or nothing if nothing did.
+
+    Raises:
+        UnreadableFile: the year's files cannot be read as they could be when it entered.
+    """
+    if wanted is None or wanted.year not in carry.years:
+        return None  # a gap; or it had no valid day, or was skipped when it should have entered
+    then, now = ({p for y, p in skipped if y == wanted.year} for skipped in (carry.skipped, missed))
+    if block is None or then != now:
+        raise UnreadableFile(
+            f"{spec.id}: {wanted.year} leaves the window, but {', '.join(sorted(then ^ now))} "
+            f"{'can' if then - now else 'cannot'} be read now, and when the year entered it "
+            f"{'could not' if then - now else 'could'}; run again when the file is as it should be"
+        )
+    return block
 
 
 def _block(
@@ -220,11 +264,10 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
     target, paths = job.window.last_year, tuple(f.path for f in job.files)
     if isinstance(carry, Superseded):
         return Written(job.leg, target, paths, _bytes(context.out, paths), None)
-    held = {s.year for s in job.sources if s.files}
-    skipped = tuple(sorted(held - set(carry.years)))
-    if skipped and len(carry.years) < spec.min_years <= len(held):
+    skipped = tuple(sorted({year for year, _ in carry.skipped}))
+    if len(carry.years) < spec.min_years <= len({*carry.years, *skipped}):
         raise DataError(
-            f"{spec.id}: normal of {target}: without the bad files of {skipped} only "
+            f"{spec.id}: normal of {target}: without the bad files of {run_lengths(skipped)} only "
             f"{len(carry.years)} source years are left, fewer than min_years: {spec.min_years}"
         )
     needed = needed_values(MissingRule(spec.min_years, spec.window), spec.axis, job.window)
@@ -247,7 +290,7 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
 
 
 def _count(
-    carry: RunningNormal, region: RegionCells
+    carry: WindowSum, region: RegionCells
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
     full = np.broadcast_to(carry.count, carry.terms[0].shape)
     return np.ascontiguousarray(full[:, region.index])
@@ -257,16 +300,20 @@ def _bytes(out: Path, paths: Sequence[str]) -> int:
     return sum((out / p).stat().st_size for p in paths if (out / p).exists())
 
 
-def _source_attributes(job: WriteJob, carry: RunningNormal) -> dict[str, object]:
+def _source_attributes(job: WriteJob, carry: WindowSum) -> dict[str, object]:
     """Name scenario, version and file of each source year that is in the normal."""
     used = [s for s in job.sources if s.year in carry.years]
-    versions = ["+".join(".".join(map(str, f.version)) or "none" for f in s.files) for s in used]
-    return {
+    files = [[f for f in s.files if (s.year, f.path) not in carry.skipped] for s in used]
+    versions = ["+".join(".".join(map(str, f.version)) or "none" for f in own) for own in files]
+    attributes: dict[str, object] = {
         "source_years": np.array([s.year for s in used], dtype=np.int32),
         "source_scenarios": ", ".join(s.experiment for s in used),
         "source_versions": ", ".join(versions),
-        "source_files": ", ".join(dict.fromkeys(f.path for s in used for f in s.files)),
+        "source_files": ", ".join(dict.fromkeys(f.path for own in files for f in own)),
     }
+    if carry.skipped:
+        attributes["skipped_files"] = ", ".join(dict.fromkeys(path for _, path in carry.skipped))
+    return attributes
 
 
 def tick(*_: object) -> None:
@@ -283,8 +330,8 @@ def checkpoint(
     """
     if isinstance(carry, Superseded):
         return
-    if not path.exists():
-        save_checkpoint(path, carry)
+    # Also over one that an earlier run left: it may lack files that this one could read.
+    save_checkpoint(path, carry)
     set_mark(context.folder, context.run_id, spec.id, at.leg, path, at.year)
 
 

@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         hint = "; indent with spaces, not tabs" if tab else ""
         raise ConfigError(f"{path}: no valid YAML{where}: {error.problem}{hint}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no valid YAML: {error}") from None
+        raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply; a workflow has three levels") from None
     if not isinstance(content, dict):
@@ -114,13 +114,14 @@ def _check_doubled(node: yaml.MappingNode, path: Path) -> None:
     seen: dict[str, int] = {}
     for key, _ in node.value:
         line = key.start_mark.line + 1
-        if key.value in seen and isinstance(key, yaml.ScalarNode):
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(f"{path}: the key in line {line} is no word; expected key: value")
+        if key.value in seen:
             raise ConfigError(
                 f'{path}: key "{key.value}" in line {line} is there already, '
                 f"in line {seen[key.value]}; remove one"
             )
-        if isinstance(key, yaml.ScalarNode):
-            seen[key.value] = line
+        seen[key.value] = line
 
 
 def _expand(value: Any, name: str) -> Any:

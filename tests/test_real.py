@@ -1,7 +1,7 @@
 """Real data: the shipped workflows agree with CDO, xarray and exact sums, and read as expected.
 
-CanESM2 and EC-EARTH (CMIP5), NOAA OISST and a few CMIP6 files; see README.txt beside them. Where
-the data or a tool are absent the tests are skipped, or fail if CLIMDASK_REQUIRE_TOOLS is 1.
+Where the data or a program are absent the tests are skipped, or fail if the environment variable
+CLIMDASK_REQUIRE_TOOLS is 1.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -27,144 +25,23 @@ import xarray as xr
 
 import climdask
 from climdask.results import RunResult
+from tests.archives import ARCHIVES, CANESM2, EC_EARTH, OISST, REAL, Archive
 from tests.outputs import contents, leftovers
+from tests.tools import call, cdo, lacking
 
 ROOT = Path(__file__).parents[1]
-REAL = Path(__file__).parents[2] / "shared/data/real"
 
 # Rounding to float32 is off by half a unit in the last place; sums of 30 in float64 add some
 # 30 * 2^-53 of the mean, which is 2^-24 of that unit.
 HALF_ULP = 0.5 + 1e-6
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A real archive, and what its shipped workflow makes of it.
-
-    Attributes:
-        folder: below the folder of real data.
-        series: model/member/grid.
-        years: of the record.
-        file: path below the folder of the file that has a variable and year.
-        period: name in the paths of normals, by target year.
-    """
-
-    workflow: str
-    folder: str
-    series: str
-    variables: tuple[str, ...]
-    regions: tuple[str, ...]
-    years: range
-    targets: range
-    leap_day: str
-    file: Callable[[str, int], str]
-    period: Callable[[int], str]
-
-    def sources(self, variable: str, years: Sequence[int]) -> list[Path]:
-        """Return the files that hold some years, in order, each once."""
-        names = dict.fromkeys(self.file(variable, year) for year in years)
-        return [REAL / self.folder / name for name in names]
-
-    def normal(self, variable: str, region: str, target: int) -> str:
-        """Return the path of a normal below the output folder."""
-        model, member, grid = self.series.split("/")
-        period = self.period(target)
-        return (
-            f"{model}/{member}/{variable}/{region}/{period}/{variable}_day_{model}_{member}_"
-            f"{grid}_{region}_{period}_{target}_30yr_normal.nc"
-        )
-
-    @property
-    def days(self) -> list[tuple[int, int]]:
-        """Months and days of a normal."""
-        days = [date(2000, 1, 1) + timedelta(n) for n in range(366)]
-        return [(d.month, d.day) for d in days if self.leap_day == "keep" or d != date(2000, 2, 29)]
-
-
-def _canesm2_file(variable: str, year: int) -> str:
-    scenario = "historical" if year <= 2005 else "rcp26"
-    return f"{scenario}/{variable}/{variable}_day_CanESM2_{scenario}_r1i1p1_gn_{year}.nc"
-
-
-def _canesm2_period(target: int) -> str:
-    return "historical" if target <= 2005 else "hybrid-rcp26" if target <= 2035 else "rcp26"
-
-
-def _ec_earth_file(variable: str, year: int) -> str:
-    first = year // 10 * 10
-    last = "20091130" if first == 2000 else f"{first + 9}1231"
-    return f"{variable}_day_EC-EARTH_historical_r1i1p1_{first}0101-{last}.nc"
-
-
-CANESM2 = Archive(
-    "canesm2-cmip5.yaml",
-    "canesm2_cmip5/annual",
-    "CanESM2/r1i1p1/gn",
-    ("pr", "tasmax", "tasmin"),
-    ("global",),
-    range(1950, 2101),
-    range(1979, 2101),
-    "drop",
-    _canesm2_file,
-    _canesm2_period,
-)
-OISST = Archive(
-    "oisst-tasman.yaml",
-    "oisst_tasman/annual",
-    "OISST-V2/r1/gn",
-    ("sst",),
-    ("global", "tasmania"),
-    range(1982, 2017),
-    range(2011, 2017),
-    "keep",
-    lambda variable, year: f"{variable}_day_OISST-V2_obs_r1_gn_{year}.nc",
-    lambda target: "obs",
-)
-EC_EARTH = Archive(
-    "ec-earth-cmip5.yaml",
-    "ec-earth_cmip5",
-    "EC-EARTH/r1i1p1/gn",
-    ("tas",),
-    ("global",),
-    range(1850, 2010),
-    range(1880, 2010),
-    "drop",
-    _ec_earth_file,
-    lambda target: "historical",
-)
-ARCHIVES = (CANESM2, OISST, EC_EARTH)
 of_each_archive = pytest.mark.parametrize("archive", ARCHIVES, ids=lambda a: a.workflow[:-5])
 of_each_variable = pytest.mark.parametrize(
     ("archive", "variable"),
     [(a, v) for a in ARCHIVES for v in a.variables],
     ids=lambda value: value if isinstance(value, str) else value.workflow[:-5],
 )
-
-
-# ---------------------------------------------------------------- tools
-
-
-def lacking(what: str) -> NoReturn:
-    """Skip a test, or fail it where everything must be there."""
-    if os.environ.get("CLIMDASK_REQUIRE_TOOLS") == "1":
-        pytest.fail(f"{what}, and CLIMDASK_REQUIRE_TOOLS is 1")
-    pytest.skip(what)
-
-
-def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Call a program that stands in the path or beside Python."""
-    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    program = shutil.which(tool, path=beside) or lacking(f"{tool} is not installed")
-    return subprocess.run(
-        [program, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def cdo(*arguments: object) -> str:
-    """Call CDO; return what it prints."""
-    done = call("cdo", "-s", "--no_history", "-O", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def climdask_cli(state: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -275,14 +152,10 @@ def test_the_audit_proves_that_every_file_was_opened_once(finished, archive):
     run = finished(archive)
     files = sum(len(archive.sources(v, archive.years)) for v in archive.variables)
     assert f"audit: {files} opens of {files} files by " in run.process.stdout
-    assert run.manifest["audit"] == {
-        "opens": files,
-        "files": files,
-        "probes": len(archive.variables),
-        "overlaps": 0,
-        "unproven": 0,
-        "skipped": [],
-    }
+    expected = {"opens": files, "files": files, "probes": len(archive.variables)}
+    expected |= {"overlaps": 0, "unproven": 0, "skipped": []}
+    found = run.manifest["audit"]
+    assert {key: found[key] for key in expected} == expected
     again = climdask_cli(run.state, "audit", run.out)
     assert (again.returncode, again.stderr) == (0, "")
     assert "at most 1 of one file" in again.stdout
@@ -311,11 +184,34 @@ def test_the_manifest_names_every_input_and_what_was_done(finished, archive):
         assert inputs == {p.relative_to(root).as_posix(): p.stat().st_size for p in sources}
 
 
-def test_an_incomplete_last_year_is_told_before_the_run(finished):
-    run = finished(EC_EARTH)
-    note = "incomplete year, by its name: tas_day_EC-EARTH_historical_r1i1p1_20000101-20091130.nc"
-    assert f"note: {EC_EARTH.series}/tas: {note}" in run.process.stdout
-    assert [n for n in run.manifest["notes"] if note in n]
+@of_each_archive
+def test_only_an_incomplete_year_is_worth_a_note(finished, archive):
+    run = finished(archive)
+    note = (
+        "EC-EARTH/r1i1p1/gn/tas: incomplete year, by its name: "
+        "tas_day_EC-EARTH_historical_r1i1p1_20000101-20091130.nc"
+    )
+    expected = [note] if archive is EC_EARTH else []
+    assert run.manifest["notes"] == expected
+    told = [line for line in run.process.stdout.splitlines() if line.startswith("note: ")]
+    assert told == [f"note: {text}" for text in expected]
+
+
+@of_each_variable
+def test_a_normal_names_its_years_and_files(finished, archive, variable):
+    run = finished(archive)
+    for target in (archive.targets[0], archive.targets[-1]):
+        years = range(target - 29, target + 1)
+        files = [archive.file(variable, year) for year in years]
+        with netCDF4.Dataset(run.normal(variable, "global", target)) as dataset:
+            assert list(dataset.source_years) == list(years)
+            assert dataset.source_files.split(", ") == list(dict.fromkeys(files))
+            time, bounds = dataset["time"], dataset["climatology_bnds"]
+            dates = netCDF4.num2date(bounds[0], time.units, time.calendar)
+            assert [d.isoformat() for d in dates] == [
+                f"{target - 29}-01-01T00:00:00",
+                f"{target}-01-02T00:00:00",
+            ]
 
 
 # ---------------------------------------------------------------- agreement with CDO

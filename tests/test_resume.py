@@ -82,7 +82,7 @@ def test_a_changed_input_makes_only_the_windows_that_hold_it_again(
     again = run(flow(archive, out), serial=True)
     assert again.ok
     assert again.plan.n_normals == 5  # the windows that end in 2010 to 2014
-    assert sorted({f.window.last_year for _, f in again.plan.jobs()}) == list(range(2010, 2015))
+    assert sorted({f.window.last_year for _, f in again.plan.jobs}) == list(range(2010, 2015))
 
 
 def test_new_times_of_the_inputs_are_accepted_if_the_user_says_so(

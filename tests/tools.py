@@ -1,0 +1,35 @@
+"""Programs and data that a machine may lack, such as CDO."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip a test, or fail it where everything must be there."""
+    if os.environ.get("CLIMDASK_REQUIRE_TOOLS") == "1":
+        pytest.fail(f"{what}, and CLIMDASK_REQUIRE_TOOLS is 1")
+    pytest.skip(what)
+
+
+def call(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Call a program that stands in the path or beside Python."""
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    program = shutil.which(tool, path=beside) or lacking(f"{tool} is not installed")
+    return subprocess.run(
+        [program, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def cdo(*arguments: object) -> str:
+    """Call CDO; return what it prints."""
+    done = call("cdo", "-s", "--no_history", "-O", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
