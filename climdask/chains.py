@@ -172,10 +172,7 @@ def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
     leaning = [
         leg
         for leg, stretches in own.items()
-        if stretches
-        and min(wanted[leg]) <= last
-        and stretches[0].first == last + 1
-        and stretches[0].restores is None
+        if stretches and min(wanted[leg]) <= last and stretches[0].restores is None
     ]
     trunk_years = set(wanted.get(trunk, ())).union(
         *({y for y in wanted[leg] if y <= last} for leg in leaning)

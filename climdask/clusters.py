@@ -28,6 +28,15 @@ from climdask.yamlfiles import read_yaml, validate
 MIN_WORKER_BYTES = 256 << 20
 
 
+# Ctrl-C reaches every process of a terminal; the run alone answers it, and closes its workers.
+_DEAF = """
+import signal
+
+def dask_setup(worker):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+"""
+
+
 def _as_dashboard(value: object) -> object:
     """Understand ``off``, which YAML reads as false, and keep other words out."""
     if value is False:
@@ -156,6 +165,7 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
     settings: dict[str, Any] = {
         # Windows stay where their carry is: a stolen one would pull it across.
         "distributed.scheduler.work-stealing": False,
+        "distributed.worker.preload": [_DEAF],
     }
     if profile.scratch:
         settings["temporary-directory"] = _scratch(profile.scratch.expanduser())
@@ -176,7 +186,8 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
             )
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(f"the local cluster does not start: {error}") from error
-        with cluster, distributed.Client(cluster) as client:
+        # Not the session's default: one that cannot connect would stay it, and break a notebook.
+        with cluster, distributed.Client(cluster, set_as_default=False) as client:
             yield client
 
 
@@ -212,7 +223,7 @@ def _dashboard(choice: int | str) -> str:
 def _external(profile: ExternalProfile) -> Iterator[distributed.Client]:
     address = profile.address or _address_in(Path(str(profile.scheduler_file)))
     try:
-        client = distributed.Client(address, timeout=profile.timeout)
+        client = distributed.Client(address, timeout=profile.timeout, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"cluster: no scheduler answers at {address} within {profile.timeout:g} s ({error}); "

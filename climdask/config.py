@@ -12,14 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from climdask.errors import ConfigError, InventoryError, did_you_mean
 from climdask.inventory import PATTERNS, Query, check_pattern
 from climdask.regions import DEFAULT_REGIONS, Box
-from climdask.yamlfiles import NAME, read_yaml, validate
-
-VARIABLE = r"^[A-Za-z][A-Za-z0-9_]*$"
+from climdask.yamlfiles import NAME, VARIABLE, read_yaml, validate
 
 Facet = Annotated[str, Field(pattern=NAME, max_length=80)]
 Variable = Annotated[str, Field(pattern=VARIABLE, max_length=80)]
@@ -42,6 +48,15 @@ def _as_years(value: object) -> object:
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse ``window: yes``, which YAML reads as true and Python as 1."""
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError("YAML reads this as true or false; put a name in quotes")
+        return value
+
 
 class Input(_Section):
     """Where the files are, and what their names mean."""
@@ -59,10 +74,15 @@ class Input(_Section):
     @model_validator(mode="after")
     def _pattern_is_sound(self) -> Input:
         try:
-            check_pattern(PATTERNS.get(self.pattern, self.pattern), self.facets)
+            check_pattern(PATTERNS.get(self.pattern, self.pattern), self.fixed)
         except InventoryError as error:
             raise ValueError(str(error).removeprefix("input.")) from None
         return self
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """The values that the names do not say."""
+        return {str(facet): value for facet, value in self.facets.items()}
 
 
 class Region(_Section):
@@ -76,7 +96,7 @@ class Region(_Section):
     def _edges_are_degrees(self) -> Region:
         south, north = self.lat
         if not -90 <= south <= north <= 90:
-            swapped = -90 <= self.lon[0] <= self.lon[1] <= 90
+            swapped = max(map(abs, self.lat)) > 90 >= max(map(abs, self.lon))
             raise ValueError(
                 f"lat {list(self.lat)} must be [south, north] within -90 to 90"
                 + ("; are lat and lon swapped?" if swapped else "")
@@ -153,7 +173,7 @@ class Workflow(_Section):
     )
     window: int = Field(30, ge=1, le=1000, description="Years in the window.")
     targets: Annotated[list[int | str], BeforeValidator(_as_years)] = Field(
-        default_factory=lambda: ["all"],
+        default_factory=lambda: list[int | str](["all"]),
         min_length=1,
         description="all; or years, ranges such as 1980-2100, and the periods "
         "historical, hybrid, scenario.",
@@ -236,7 +256,7 @@ class Workflow(_Section):
             "grid": self.grids,
         }
         given = {facet: values for facet, values in wanted.items() if values}
-        return Query(self.input.root, self.input.pattern, given, dict(self.input.facets))
+        return Query(self.input.root, self.input.pattern, given, self.input.fixed)
 
 
 def span(text: str) -> range:
@@ -282,7 +302,28 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any], **overrides: Any) -
 
 def schema() -> str:
     """Return the JSON schema of the workflow YAML, for editors."""
-    content = Workflow.model_json_schema()
+    content = _with_variables(Workflow.model_json_schema())
+    for entry in content["properties"].values():
+        # One value may stand for a list of one, as _as_list has it.
+        own = {k: entry[k] for k in ("type", "items", "minItems") if k in entry}
+        options = entry.get("anyOf", [own])
+        items = [option["items"] for option in options if option.get("type") == "array"]
+        if items:
+            entry["anyOf"] = [*options, *items]
+            for key in own:
+                del entry[key]
     content["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     content["title"] = "climdask workflow"
     return json.dumps(content, indent=2)
+
+
+def _with_variables(schema: Any) -> Any:
+    """Let ``${NAME}`` stand in every name, too."""
+    if isinstance(schema, list):
+        return [_with_variables(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: _with_variables(part) for key, part in schema.items()}
+    if isinstance(out.get("pattern"), str):
+        out["pattern"] += r"|\$\{\w+\}"
+    return out

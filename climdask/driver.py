@@ -105,8 +105,17 @@ class Driver:
 
     def drive(self) -> None:
         """Run all chains; a chain that fails does not stop the others."""
+        try:
+            self._drive()
+        except BaseException:  # interrupted: the cluster may be the user's, and live on
+            self.client.cancel(self.futures, force=True)
+            raise
+
+    def _drive(self) -> None:
         waiting = deque(self.plan.chains)
-        done = distributed.as_completed([], with_results=True, raise_errors=False)
+        done = distributed.as_completed(
+            [], loop=self.client.loop, with_results=True, raise_errors=False
+        )
         while waiting or self.left:
             while waiting and len(self.left) < self.plan.at_once:
                 done.update(self._submit(waiting.popleft()))

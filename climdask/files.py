@@ -19,7 +19,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -44,18 +44,14 @@ def file_id(path: str | os.PathLike[str]) -> str:
     return hashlib.sha256(str(Path(path).resolve()).encode()).hexdigest()[:20]
 
 
-@cache
-def _process() -> tuple[int, str]:
-    return os.getpid(), uuid.uuid4().hex[:12]
+_process_names: dict[int, str] = {}
 
 
 def process_id() -> str:
     """Return a name for this process that no other ever has, also after a fork."""
-    pid, name = _process()
-    if pid != os.getpid():
-        _process.cache_clear()
-        pid, name = _process()
-    return f"{pid}-{name}"
+    pid = os.getpid()
+    # setdefault is atomic: threads that start together agree on one name.
+    return f"{pid}-{_process_names.setdefault(pid, uuid.uuid4().hex[:12])}"
 
 
 @cache
@@ -92,7 +88,7 @@ class FileAccess:
         for folder, key in ((self.lock_dir, "run.lock_dir"), (self.trace_dir, "output.root")):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f".probe-{process_id()}"
+                probe = folder / f".probe-{uuid.uuid4().hex[:12]}"  # two threads may be here
                 probe.touch()
                 probe.unlink()
             except OSError as error:
@@ -117,14 +113,14 @@ class FileAccess:
             ) from None
         try:
             mark = self._mark(path, token)
-            opened = self._trace("open", path, token, purpose=purpose)
             try:
-                yield
-            finally:
+                opened = self._trace("open", path, token, purpose=purpose)
                 try:
-                    self._trace("close", path, token, purpose=purpose, opened=opened)
+                    yield
                 finally:
-                    mark.unlink(missing_ok=True)
+                    self._trace("close", path, token, purpose=purpose, opened=opened)
+            finally:
+                mark.unlink(missing_ok=True)
         finally:
             lock.release()
 
@@ -133,16 +129,19 @@ class FileAccess:
         self._append({"event": event, "file": str(path), **content})
 
     def _mark(self, path: Path, token: str) -> Path:
-        """Leave a mark for this opening; marks that are there were left by dead openers."""
-        deaths = list(self.lock_dir.glob(f"{token}.opened-{self.run_id}-*"))
-        if len(deaths) >= MAX_DEATHS:
-            raise PoisonFile(
-                f"{path}: {len(deaths)} processes died while they had it open, so it is not opened "
-                "again in this run; check the file (ncdump -h), or replace it"
-            )
-        mark = self.lock_dir / f"{token}.opened-{self.run_id}-{process_id()}-{len(deaths)}"
-        mark.touch()
-        return mark
+        """Leave a mark for this opening; marks that are there were left by dead openers.
+
+        The marks have fixed names, because listing a lock folder of many files takes long.
+        """
+        for deaths in range(MAX_DEATHS):
+            mark = self.lock_dir / f"{token}.opened-{self.run_id}-{deaths}"
+            with suppress(FileExistsError):
+                os.close(_open_shared(mark, os.O_WRONLY | os.O_EXCL))
+                return mark
+        raise PoisonFile(
+            f"{path}: {MAX_DEATHS} processes died while they had it open, so it is not opened "
+            "again in this run; check the file (ncdump -h), or replace it"
+        )
 
     def _trace(self, event: str, path: Path, token: str, **content: Any) -> int:
         sequence = self._next(token)
@@ -160,10 +159,10 @@ class FileAccess:
 
     def _next(self, token: str) -> int:
         """Raise the file's sequence number; called under its lock."""
-        path = self.lock_dir / f"{token}.seq"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o660)
+        fd = _open_shared(self.lock_dir / f"{token}.seq", os.O_RDWR)
         try:
-            number = int(os.read(fd, 20) or b"0") + 1
+            text = os.read(fd, 20)
+            number = int(text) + 1 if text.isdigit() else 1  # new, or torn when a host crashed
             os.lseek(fd, 0, os.SEEK_SET)
             os.write(fd, b"%020d" % number)
         finally:
@@ -181,6 +180,15 @@ class FileAccess:
         }
         name = f"{socket.gethostname()}-{process_id()}.jsonl"
         append_line(self.trace_dir / name, line)
+
+
+def _open_shared(path: Path, flags: int) -> int:
+    """Open a file of the lock folder, made if need be, for all users whom the folder is for."""
+    fd = os.open(path, flags | os.O_CREAT, 0o660)
+    if hasattr(os, "fchmod"):
+        with suppress(PermissionError):  # it is another user's, who has done it
+            os.fchmod(fd, 0o660)  # whatever the umask says
+    return fd
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
@@ -225,16 +233,16 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 def _lock_space(lock_dir: Path) -> str:
     """Return the name of a lock folder: sequence numbers compare only within one."""
     path = lock_dir / "space"
-    try:
-        with path.open("x") as file:
-            file.write(uuid.uuid4().hex)
-    except FileExistsError:
-        pass
+    with (
+        suppress(FileExistsError),
+        os.fdopen(_open_shared(path, os.O_WRONLY | os.O_EXCL), "w") as file,
+    ):
+        file.write(uuid.uuid4().hex)
     for _ in range(50):
         if name := path.read_text():
             return name
         time.sleep(0.02)  # another process has made it and not yet written it
-    return "nameless"
+    return f"nameless-{uuid.uuid4().hex}"  # its maker died; nothing compares
 
 
 # ---------------------------------------------------------------- the audit
@@ -303,7 +311,7 @@ def audit(trace_dirs: Iterable[Path]) -> Audit:
     unproven: list[str] = []
     last_seen = _last_seen(events)
     for own in openings.values():
-        for earlier, later in itertools.pairwise(own):
+        for earlier, later in _to_compare(own):
             verdict = _compare(earlier, later, last_seen)
             if verdict:
                 (overlaps if verdict == "overlap" else unproven).append(
@@ -331,7 +339,7 @@ def _notes(events: Sequence[Mapping[str, Any]], kind: str) -> tuple[tuple[str, s
 
 
 def _pair(events: Sequence[Mapping[str, Any]]) -> dict[str, list[Opening]]:
-    """Pair opens with closes, by file, in order of sequence number."""
+    """Pair opens with closes, by file, in order of lock folder and sequence number."""
     key = ("token", "locks", "process")
     closes = {(*(e[k] for k in key), e["opened"]): e for e in events if e["event"] == "close"}
     by_file: dict[str, list[Opening]] = defaultdict(list)
@@ -341,9 +349,24 @@ def _pair(events: Sequence[Mapping[str, Any]]) -> dict[str, list[Opening]]:
             by_file[event["token"]].append(Opening(event, closed))
     for own in by_file.values():
         own.sort(key=lambda o: (o.opened["locks"], o.opened["seq"], o.opened["mono"]))
-        if len({o.opened["locks"] for o in own}) > 1 and len({o.opened["boot"] for o in own}) == 1:
-            own.sort(key=lambda o: o.opened["mono"])
     return by_file
+
+
+def _to_compare(own: Sequence[Opening]) -> Iterator[tuple[Opening, Opening]]:
+    """Yield the openings of one file that must not overlap, the earlier one first.
+
+    Within a lock folder each with the next one by number: if all of those follow each other, all
+    do. Between lock folders nothing but a clock orders them, so each with every other.
+    """
+    for (_, one), (_, two) in itertools.combinations_with_replacement(
+        [(k, list(g)) for k, g in itertools.groupby(own, key=lambda o: o.opened["locks"])], 2
+    ):
+        if one is two:
+            yield from itertools.pairwise(one)
+        else:
+            for pair in itertools.product(one, two):
+                earlier, later = sorted(pair, key=lambda o: float(o.opened["mono"]))
+                yield earlier, later
 
 
 def _last_seen(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -357,27 +380,30 @@ def _last_seen(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _compare(earlier: Opening, later: Opening, last_seen: Mapping[str, float]) -> str:
     """Return ``overlap`` or ``unproven``, or nothing if ``earlier`` ended before ``later``.
 
-    1. On one boot of one host the monotonic clock decides, whatever the locks say.
-    2. An opening without a close ended with its process; if the process was seen alive after the
-       later opening, the two overlap.
-    3. Between hosts the sequence numbers decide; they compare within one lock folder only, and
-       prove something only if no two are alike.
+    1. On one boot of one host the monotonic clock tells overlaps, whatever the locks say. An
+       opening without a close ended with its process, so at the earliest when the process wrote
+       its last line.
+    2. Between lock folders only that clock can tell that two do not overlap, and only if the
+       earlier one was closed: when a process died is not known.
+    3. Within a lock folder the later opener had the lock, so a dead one had ended; one that was
+       seen alive, on another host, may not have.
+    4. Otherwise the sequence numbers decide; they prove something only if no two are alike.
     """
-    one, two = earlier.opened, later.opened
+    pair = earlier, later
+    one, two = (o.opened for o in pair)
     same_clock = one["boot"] == two["boot"]
     comparable = one["locks"] == two["locks"]
-    if comparable and one["seq"] == two["seq"]:
-        return "unproven"
-    if earlier.closed is None:
-        if same_clock:
-            return "overlap" if last_seen[one["process"]] > two["mono"] else ""
-        alive_after = last_seen[one["process"]] > one["mono"]
-        return "unproven" if alive_after or not comparable else ""
-    if same_clock and earlier.closed["mono"] > two["mono"]:
+    ends = [o.closed["mono"] if o.closed else last_seen[o.opened["process"]] for o in pair]
+    if same_clock and one["mono"] < ends[1] and two["mono"] < ends[0]:
         return "overlap"
-    if comparable:
-        return "" if earlier.closed["seq"] < two["seq"] else "overlap"
-    return "" if same_clock else "unproven"
+    if not comparable:
+        return "" if same_clock and earlier.closed else "unproven"
+    if earlier.closed is None:
+        alive_after = not same_clock and last_seen[one["process"]] > one["mono"]
+        return "unproven" if alive_after or one["seq"] == two["seq"] else ""
+    if one["seq"] == two["seq"] or earlier.closed["seq"] == two["seq"]:
+        return "unproven"
+    return "" if earlier.closed["seq"] < two["seq"] else "overlap"
 
 
 def _tell(earlier: Opening, later: Opening, verdict: str) -> str:

@@ -138,23 +138,28 @@ def take_inventory(query: Query) -> Inventory:
             "environment variable that the workflow names"
         )
     groups: dict[tuple[str, ...], list[InputFile]] = defaultdict(list)
-    for path, found in _walk(root, pattern.split("/"), query):
-        facets = {"grid": "gn", **found, **query.fixed}  # CMIP5 has no grid label
+    for path, facets in _walk(query):
         _check_facets(root / path, facets)
         key = tuple(facets[f] for f in ("model", "member", "grid", "variable"))
         groups[key].append(_input_file(root, path, facets))
-    if not groups:
-        raise InventoryError(_nothing(query, pattern))
     notes: list[str] = []
     series = []
-    for key, files in sorted(groups.items()):
+    for (model, member, grid, variable), files in sorted(groups.items()):
         kept = [f for fs in _by_scenario(files).values() for f in _newest(root, fs, notes)]
-        series.append(Series(*key, files=tuple(sorted(kept))))
+        series.append(Series(model, member, grid, variable, tuple(sorted(kept))))
     _check_wanted(query, series)
+    if not series:
+        raise InventoryError(_nothing(query, pattern))
     return Inventory(root, tuple(series), tuple(notes))
 
 
 def _check_facets(path: Path, facets: Mapping[str, str]) -> None:
+    for name in ("variable", "model", "member"):
+        if name not in facets:  # it is in brackets, and this name goes without
+            raise InventoryError(
+                f"{path}: its name does not say the {name}; narrow input.pattern, or add "
+                f'"{name}: …" to input.facets'
+            )
     for name in ("model", "scenario", "member", "grid"):
         if name in facets and not _FOLDER_NAME.fullmatch(facets[name]):
             raise InventoryError(
@@ -187,6 +192,12 @@ def check_pattern(pattern: str, fixed: Mapping[str, str]) -> None:
         if name not in names and (name not in fixed or name == "variable"):
             cure = "" if name == "variable" else f', or "{name}: …" to input.facets'
             raise InventoryError(f"{where}: does not say the {name}; add {{{name}}}{cure}")
+    always = _PLACEHOLDER.findall(re.sub(r"\[[^]]*\]", "", pattern))
+    for name in fixed:
+        if name in always or (name in ("start", "end") and "year" in always):
+            raise InventoryError(
+                f"{where}: says the {name} itself, so input.facets.{name} has no effect; remove it"
+            )
     if pattern.startswith("/") or ".." in pattern.split("/"):
         raise InventoryError(f"{where}: must stay below input.root; remove the leading / or the ..")
     if any(not _pairs_up(segment) for segment in pattern.split("/")):
@@ -198,9 +209,12 @@ def _pairs_up(segment: str) -> bool:
     return brackets == "[]" * (len(brackets) // 2)
 
 
-def _walk(root: Path, segments: list[str], query: Query) -> Iterator[tuple[str, dict[str, str]]]:
+def _walk(query: Query) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the path and the facets of each match, in order of name."""
+    root, pattern = query.root, PATTERNS.get(query.pattern, query.pattern)
+    segments = [segment for segment in pattern.split("/") if segment not in ("", ".")]
     matchers = [_matcher(segment, query) for segment in segments]
+    unsaid = {"grid": "gn", **query.fixed}  # CMIP5 has no grid label
 
     def below(
         folder: Path, depth: int, facets: dict[str, str]
@@ -220,7 +234,7 @@ def _walk(root: Path, segments: list[str], query: Query) -> Iterator[tuple[str, 
                         f"{path}: is {_what(path)}, but is named like an input file; remove or "
                         "rename it, or narrow input.pattern"
                     )
-                yield path.relative_to(root).as_posix(), {**facets, **found}
+                yield path.relative_to(root).as_posix(), {**unsaid, **facets, **found}
             elif path.is_dir():
                 yield from below(path, depth + 1, {**facets, **found})
 
@@ -252,7 +266,8 @@ def _matcher(segment: str, query: Query) -> re.Pattern[str]:
             seen.add(facet)
             out.append(f"(?P<{facet}>{_facet_expression(facet, query)})")
         else:
-            out.append({"[": "(?:", "]": ")?", "*": "[^/]*"}.get(token, re.escape(token)))
+            # As little as possible for a *, so that it leaves [optional parts] to their facets.
+            out.append({"[": "(?:", "]": ")?", "*": "[^/]*?"}.get(token, re.escape(token)))
     return re.compile("".join(out))
 
 
@@ -310,6 +325,11 @@ def _newest(root: Path, files: Sequence[InputFile], notes: list[str]) -> list[In
             kept.append(file)
         elif newer == rivals and any(k.start <= file.start and file.end <= k.end for k in newer):
             notes.append(f"{file.path}: passed over, {Path(newer[0].path).name} is newer")
+        elif newer == rivals:
+            raise InventoryError(
+                f"{root / rivals[0].path} is newer than {root / file.path}, but does not hold all "
+                "of its days; remove one, or narrow input.pattern"
+            )
         else:
             raise InventoryError(
                 f"{root / file.path} and {root / rivals[0].path} hold the same days, and nothing "
@@ -330,21 +350,20 @@ def _check_wanted(query: Query, series: Sequence[Series]) -> None:
     for facet, values in query.wanted.items():
         if facet == "scenario" and "" in found[facet]:
             continue  # the names have no scenario: every file serves every one
-        for value in values:
-            if value not in found[facet]:
-                there = sorted(_there(query, facet))
-                raise InventoryError(
-                    f'{facet} "{value}": no file of it below {query.root}; '
-                    f"found {', '.join(there)}{did_you_mean(value, there)}"
-                )
+        missing = [value for value in values if value not in found[facet]]
+        there = sorted(_there(query, facet)) if missing else []
+        if there:  # otherwise more than this facet keeps the files out
+            raise InventoryError(
+                f'{facet} "{missing[0]}": no file of it below {query.root}; '
+                f"found {', '.join(there)}{did_you_mean(missing[0], there)}"
+            )
 
 
 def _there(query: Query, facet: str) -> set[str]:
     """Return the values that the files do have, looking without the filter on that facet."""
-    pattern = PATTERNS.get(query.pattern, query.pattern)
     others = {k: v for k, v in query.wanted.items() if k != facet}
     free = Query(query.root, query.pattern, others, query.fixed)
-    return {facets.get(facet, "") for _, facets in _walk(query.root, pattern.split("/"), free)}
+    return {facets[facet] for _, facets in _walk(free) if facet in facets}
 
 
 def _nothing(query: Query, pattern: str) -> str:

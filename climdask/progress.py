@@ -24,6 +24,7 @@ from climdask.executor import Event
 from climdask.plan import Chain, Plan
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines of a chain
+BAR, MIN_BAR = 24, 6  # columns of a progress bar, at most and at least
 _COLORS = {"waiting": "dim", "active": "cyan", "done": "green", "failed": "red"}
 
 
@@ -192,39 +193,78 @@ def shown(
         yield
     elif stream.isatty():
         console = Console(file=stream)
-        with Live(get_renderable=lambda: _table(progress, console.height), console=console,
-                  refresh_per_second=4):  # fmt: skip
+
+        def table() -> Group:
+            return _table(progress, console.width, console.height)
+
+        with Live(get_renderable=table, console=console, refresh_per_second=4):
             yield
     else:
         with _plain(progress, stream):
             yield
 
 
-def _table(progress: RunProgress, height: int) -> Group:
+def _table(progress: RunProgress, width: int, height: int) -> Group:
     """Return a row for each chain; the chains in work first if not all fit."""
     rows = list(progress.chains.values())
     room = max(3, height - 6)
     if len(rows) > room:
         order = {"active": 0, "failed": 1, "waiting": 2, "done": 3}
         rows = sorted(rows, key=lambda r: order[r.state])[:room]
+    columns = _columns(rows, width)
+    bar = min(BAR, width - _width(columns) - 2)
     table = Table(box=None, padding=(0, 1), header_style="bold", expand=False)
-    for title in ("chain", "", "years", "target", "normals", "state", "elapsed", "ETA"):
+    for title in columns:
         table.add_column(
-            title, justify="left" if title in ("chain", "", "state") else "right", no_wrap=True
+            title, justify="left" if title in ("chain", "state") else "right", no_wrap=True
         )
-    for row in rows:
-        bar = ProgressBar(total=max(1, row.years_total), completed=row.years, width=24)
-        table.add_row(
-            Text(row.id), bar, f"{row.years}/{row.years_total}", _target(row),
-            f"{row.writes}/{row.writes_total}", Text(row.status, _COLORS[row.state]),
-            clock(row.elapsed), clock(row.eta),
-        )  # fmt: skip
+        if title == "chain" and bar >= MIN_BAR:
+            table.add_column("")
+    for row, (name, *cells) in zip(rows, zip(*columns.values(), strict=True), strict=True):
+        done = ProgressBar(total=max(1, row.years_total), completed=row.years, width=bar)
+        texts = [
+            Text(cell, _COLORS[row.state] if cell in (row.state, row.status) else "")
+            for cell in cells
+        ]
+        table.add_row(Text(name), *([done] if bar >= MIN_BAR else []), *texts)
     hidden = len(progress.chains) - len(rows)
     foot = [Text(progress.totals + (f" ({hidden} chains not shown)" if hidden else ""), "bold")]
     if progress.dashboard:
         foot.append(Text(f"dashboard: {progress.dashboard}", "dim"))
-    failures = [Text(f"{r.id}: {r.message}", "red") for r in rows if r.state == "failed"]
-    return Group(table, *failures[:5], *foot)
+    failures = [Text(f"{name}: {why}", "red") for name, why in progress.failures.items()]
+    return Group(table, *foot, *failures[:5])  # what is too long is cut at its end
+
+
+def _columns(rows: Sequence[ChainProgress], width: int) -> dict[str, list[str]]:
+    """Return the cells by column; where they are too wide the least important columns go."""
+    columns = {
+        "chain": _short([row.id for row in rows]),
+        "years": [f"{row.years}/{row.years_total}" for row in rows],
+        "target": [_target(row) for row in rows],
+        "normals": [f"{row.writes}/{row.writes_total}" for row in rows],
+        "state": [row.status for row in rows],
+        "elapsed": [clock(row.elapsed) for row in rows],
+        "ETA": [clock(row.eta) for row in rows],
+    }
+    if _width(columns) > width:
+        columns["state"] = [row.state for row in rows]
+    for title in ("elapsed", "target", "normals", "ETA"):
+        if _width(columns) > width:
+            del columns[title]
+    return columns
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    return sum(2 + max(map(len, (title, *cells))) for title, cells in columns.items())
+
+
+def _short(ids: Sequence[str]) -> list[str]:
+    """Leave out what all chains have in common: ``model/member/grid`` where there is but one."""
+    parts = [name.split("/") for name in ids]
+    common = 0
+    while parts and all(len(p) > common + 1 and p[common] == parts[0][common] for p in parts):
+        common += 1
+    return ["/".join(p[common:]) for p in parts]
 
 
 def _target(row: ChainProgress) -> str:

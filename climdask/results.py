@@ -161,5 +161,7 @@ def _one_leg(chain: Chain, scenario: str | None) -> str:
     if scenario is None and len(legs) < 2:
         return legs[0] if legs else chain.legs.trunk
     if scenario not in legs:
-        raise PlanError(f'scenario "{scenario}": choose one of {", ".join(legs)}')
+        said = "not given" if scenario is None else f'"{scenario}" is none of this run'
+        near = did_you_mean(scenario or "", legs)
+        raise PlanError(f"scenario: {said}; choose one of {', '.join(legs)}{near}")
     return str(scenario)

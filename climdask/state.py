@@ -283,7 +283,7 @@ def load_checkpoint(path: Path) -> WindowSum:
         DataError: the file is gone or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return WindowSum(
                 tuple(np.ascontiguousarray(t) for t in content["terms"]),
                 content["count"],
@@ -315,7 +315,7 @@ def _skipped(path: Path) -> list[Any] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return list(json.loads(str(content["skipped"]))) if whole else None
     except Exception:  # a damaged archive raises all sorts of things
         return None

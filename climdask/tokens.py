@@ -71,11 +71,17 @@ class TokenHolder(WorkerPlugin):  # type: ignore[misc]
                 worker.state.available_resources[token] = 1
 
     def teardown(self, worker: Any) -> None:
-        """Forget the tokens that no other run on this worker uses."""
+        """Forget the tokens that no other run on this worker uses, and none of its tasks.
+
+        Tasks of a run that was interrupted may still be queued here, and a worker that meets one
+        whose resource it does not know shuts down.
+        """
         counts = _HELD.get(worker, Counter())
+        queued = {t for task in worker.state.tasks.values() for t in task.resource_restrictions}
         for token in self.tokens:
             counts[token] -= 1
-            if counts[token] <= 0 and worker.state.available_resources.get(token) == 1:
+            free = worker.state.available_resources.get(token) == 1 and token not in queued
+            if counts[token] <= 0 and free:
                 del worker.state.total_resources[token]
                 del worker.state.available_resources[token]
 

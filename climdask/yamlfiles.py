@@ -17,6 +17,11 @@ from climdask.errors import ConfigError, did_you_mean
 MAX_BYTES = 1_000_000  # of a YAML file
 MAX_NODES = 50_000  # of a YAML file with its aliases written out
 NAME = r"^[A-Za-z0-9][A-Za-z0-9.+-]*$"  # facets and regions are names of folders
+VARIABLE = r"^[A-Za-z][A-Za-z0-9_]*$"
+_MEANINGS = {
+    NAME: "of letters, digits and .+- only",
+    VARIABLE: "of letters, digits and _ only",
+}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,7 +33,7 @@ def validate(model: type[Model], content: Mapping[str, Any], name: str) -> Model
         ConfigError: one line for each mistake, with key, value and what is allowed.
     """
     try:
-        return model.model_validate(_expand(content, name))
+        return model.model_validate(_expand(content, name, ()))
     except ValidationError as error:
         lines = dict.fromkeys(_explain(model, e) for e in _likely(error.errors()))
         raise ConfigError("\n".join(f"{name}: {line}" for line in lines)) from None
@@ -65,14 +70,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        tab = (
-            mark is not None
-            and "\t" in (text.splitlines() or [""])[min(mark.line, text.count("\n"))]
-        )
+        line = text.split("\n")[mark.line : mark.line + 1] if mark else []
+        tab = any("\t" in part for part in line)
         hint = "; indent with spaces, not tabs" if tab else ""
         raise ConfigError(f"{path}: no valid YAML{where}: {error.problem}{hint}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    # What PyYAML lets through: a date such as 2000-13-01, a number of 5000 digits, !!bool x.
+    except (ValueError, LookupError, AttributeError) as error:
+        raise ConfigError(f"{path}: no valid YAML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply; a workflow has three levels") from None
     if not isinstance(content, dict):
@@ -124,12 +130,12 @@ def _check_doubled(node: yaml.MappingNode, path: Path) -> None:
         seen[key.value] = line
 
 
-def _expand(value: Any, name: str) -> Any:
+def _expand(value: Any, name: str, loc: tuple[Any, ...]) -> Any:
     """Replace ``${NAME}`` in all strings by environment variables."""
     if isinstance(value, Mapping):
-        return {k: _expand(v, name) for k, v in value.items()}
+        return {k: _expand(v, name, (*loc, k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_expand(v, name) for v in value]
+        return [_expand(v, name, (*loc, i)) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -137,7 +143,7 @@ def _expand(value: Any, name: str) -> Any:
         found = os.environ.get(match[1])
         if found is None:
             raise ConfigError(
-                f'{name}: "{value}": the environment variable {match[1]} is not set; '
+                f'{name}: {_key(loc)}: "{value}": the environment variable {match[1]} is not set; '
                 f"set it (export {match[1]}=…) or write the path itself"
             )
         return found
@@ -160,14 +166,20 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "missing":
         section = _section(model, loc[:-1])
         field = section.model_fields.get(str(loc[-1])) if section else None
-        about = f" ({field.description})" if field and field.description else ""
+        about = f" ({field.description.rstrip('.')})" if field and field.description else ""
         return f"{key}: missing{about}; add it"
-    message = error["msg"].removeprefix("Value error, ")
-    message = message.replace(f"'{NAME}'", "of letters, digits and .+- only")
+    message = error["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    for pattern, meaning in _MEANINGS.items():
+        message = message.replace(f"'{pattern}'", meaning)
+    section = _section(model, loc)
+    if error["type"] == "model_type" and section:
+        message = f"expected keys and values: {', '.join(section.model_fields)}"
     message = message[:1].lower() + message[1:] if message[:5] == "Input" else message
     value = error["input"]
     shown = "" if isinstance(value, BaseModel | dict) else f"{value!r:.120}: "
     near = ""
+    if error["type"] == "string_type" and isinstance(value, int | float):
+        near = f'; put it in quotes ("{value}") if that is its name'
     if error["type"] in {"literal_error", "enum"} and isinstance(value, str):
         near = did_you_mean(value, re.findall(r"'([^']+)'", error["ctx"]["expected"]))
     return f"{key}: {shown}{message}{near}" if key else message
@@ -179,7 +191,7 @@ def _key(loc: tuple[str | int, ...]) -> str:
     for part in loc:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif not re.match(r"(Region|str|int|literal|constrained|function)\b", part):
+        elif not re.match(r"\[key\]$|(Region|str|int|literal|constrained|function)\b", part):
             text += f".{part}" if text else part
     return text
 

@@ -93,9 +93,7 @@ def paths_of(one: Plan) -> list[str]:
 
 def hashes_of(one: Plan, *, timed: bool = True) -> dict[str, str]:
     return {
-        f.path: f.input_hash if timed else f.untimed_hash
-        for _, job in one.jobs
-        for f in job.files
+        f.path: f.input_hash if timed else f.untimed_hash for _, job in one.jobs for f in job.files
     }
 
 
@@ -156,8 +154,11 @@ def test_each_scenario_has_targets_of_its_own_and_shares_history():
         ({"targets": 2200}, r"its window 2171-2200 leaves .* from 1979 to 2100$"),  # no overlap
         ({"targets": 2200, "partial_windows": True}, r"its window 2171-2200 leaves"),
         ({"targets": 2000, "window": 100}, r"its window 1901-2000 leaves .*; shorten window, or"),
-        ({"targets": "hybrid", "window": 200}, r"no window of 200 years lies within the record, "),
-        ({"window": 200}, r"within the record, 1950-2100; shorten window, or allow partial"),
+        (
+            {"targets": "hybrid", "window": 200},
+            r"window: 200: no window of that many years lies within ",
+        ),
+        ({"window": 200}, r"within the record of M/r1i1p1f1/gn/pr, 1950-2100; shorten window,"),
         ({"scenarios": [], "targets": 2020}, r"2020 leaves .* \(historical\), 1950-2014;"),
     ],
 )
@@ -186,7 +187,8 @@ def test_a_scenario_without_files_is_noted_and_left_out():
 
 
 def test_a_scenario_without_history_begins_with_its_own_record():
-    one = plan(series_of(annual("ssp245", range(2015, 2101))))
+    # Files of it from before 2015 are not used, as the trunk serves those years.
+    one = plan(series_of(annual("ssp245", range(2010, 2101))))
     assert targets_of(one) == {"historical": (), "ssp245": tuple(range(2044, 2101))}
     assert one.notes == ("M/r1i1p1f1/gn/pr: no files of historical, so no normals of it",)
 
@@ -322,6 +324,14 @@ def test_the_window_stays_in_memory_if_it_fits_in_half_of_a_worker(
     assert (chain.keeps_ring, chain.projected_bytes) == (keeps_ring, projected)
     again = [b for r in chain.legs.reads for b in r.blocks if b.again]
     assert bool(again) is not keeps_ring
+
+
+def test_a_chain_that_does_not_fit_even_without_its_ring_is_noted():
+    enough = plan(limits=Limits(memory_per_worker=2 * NO_RING))
+    assert enough.notes == ()
+    (note,) = plan(limits=Limits(memory_per_worker=NO_RING)).notes
+    assert note.startswith("M/r1i1p1f1/gn/pr: projected memory ")
+    assert "more than half of a worker's" in note
 
 
 def test_without_the_ring_the_leaving_years_are_opened_a_second_time():
@@ -551,14 +561,14 @@ def test_a_plan_goes_on_from_the_checkpoints_of_its_own_chain():
         frozenset(
             {
                 ("M/r1i1p1f1/gn/pr", "ssp245", 2040),
-                ("M/r1i1p1f1/gn/pr", "ssp245", 2050),
+                ("M/r1i1p1f1/gn/pr", "ssp245", 2045),
                 ("M/r1i1p1f1/gn/pr", "ssp245", 2060),  # after the first that is missing
                 ("M/r1i1p1f1/gn/tas", "ssp245", 2049),  # of another chain
             }
         ),
     )
     first = only(plan(done=done)).legs.steps["ssp245"][0]
-    assert (first.year, first.restores, first.before.year) == (2051, True, 2050)
+    assert (first.year, first.restores, first.before.year) == (2046, True, 2045)
 
 
 # --- chains and homes ----------------------------------------------------------------------------
@@ -595,6 +605,22 @@ def test_variables_in_one_file_share_a_home_and_the_file():
     made = plan(series_of(shared, "pr"), series_of(shared, "tas"), scenarios=[])
     assert {c.home for c in made.chains} == {"M/r1i1p1f1/gn/pr"}
     assert (made.files, made.opens) == (65, 130)
+
+
+def test_chains_of_one_grid_share_its_cells_and_others_have_their_own():
+    edges = np.array([[-45.0, -15], [-15, 15], [15, 45]])
+    grids = [GRID, Grid(GRID.lat.copy(), GRID.lon.copy()), Grid(GRID.lat, GRID.lon + 1.0)]
+    grids.append(Grid(GRID.lat, GRID.lon, lat_bounds=edges))
+    chains = [replace(NEX, model=f"M{i}") for i in range(4)]
+    headers = {s.id: header_of(s, grid=g) for s, g in zip(chains, grids, strict=True)}
+    inventory = Inventory(Path("/archive"), tuple(chains), ())
+    one, same, shifted, bounded = (
+        c.spec.selection for c in make_plan(flow(), inventory, headers).chains
+    )
+    assert same is one
+    assert shifted.regions[0].lon.tolist() == [1, 91]
+    assert one.regions[0].lat_bounds is None
+    assert bounded.regions[0].lat_bounds.tolist() == edges.tolist()
 
 
 def test_a_chain_without_a_header_fails_alone():
