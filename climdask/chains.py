@@ -224,11 +224,13 @@ class _Stretch:
 def _stretches(
     demand: Demand, leg: str, years: Iterable[int], *, leads_on: bool = False
 ) -> Iterator[_Stretch]:
-    """Cut the years of a leg into stretches, each started in the cheapest safe way.
+    """Cut the years of a leg into stretches, and decide where each starts.
 
     1. Nothing saved: start from an empty sum and fill the window.
     2. An earlier run saved a carry within the stretch, before its first target: start there.
-       The years before it are read only as they leave the window.
+       The years before it are read only as they leave the window. Where blocks stay in memory
+       that saves few readings over filling the window again, but the first new normal comes
+       after two readings, so a run that is killed again and again still gets on.
     3. The first window reaches back into the trunk: start from the trunk's end
        (:meth:`_Stretch.continuing`).
     """

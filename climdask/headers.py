@@ -14,9 +14,6 @@ Attributes = tuple[tuple[str, object], ...]
 
 # Where the input names no method, or a known wrong one: NEX-GDDP labels tas "maximum".
 _METHODS = {"tasmax": "maximum", "tasmin": "minimum", "tas": "mean"}
-_INTERVAL = re.compile(r"\(interval:[^)]*\)")
-# The method may be shared with other dimensions: "area: time: mean" is what CMIP6 writes.
-_AREA = re.compile(r"area:\s*(?:\w+:\s*)*(\w+(?:\s+where\s+\w+(?:\s+over\s+\w+)?)?)")
 
 
 @dataclass(frozen=True)
@@ -79,20 +76,14 @@ class Header:
 
 
 def climatological_cell_methods(variable: str, source: str) -> str:
-    """Return ``[area: …] time: <method> within years time: mean over years``.
+    """Return ``time: <method> within years time: mean over years``.
 
-    ``<method>`` is the input's own, except where it is absent or known to be wrong.
+    ``<method>`` is the input's own, except where it is absent or known to be wrong. What else the
+    input says (an ``area:`` part, an ``(interval: …)``) has no place in this form that the CF
+    checker accepts; normals keep the input's own text in ``input_cell_methods``.
     """
     method = _METHODS.get(variable) or _time_method(source) or "mean"
-    area = _AREA.search(source)
-    interval = _INTERVAL.search(source)
-    parts = [
-        f"area: {area.group(1)}" if area else "",
-        f"time: {method} within years",
-        interval.group() if interval else "",
-        "time: mean over years",
-    ]
-    return " ".join(part for part in parts if part)
+    return f"time: {method} within years time: mean over years"
 
 
 def _time_method(source: str) -> str | None:

@@ -433,8 +433,6 @@ def decode(raw: npt.NDArray[Any], attributes: Mapping[str, Any]) -> npt.NDArray[
         attributes: of the variable.
     """
     missing = np.zeros(raw.shape, dtype=bool)
-    if raw.dtype.kind == "f":
-        missing |= ~np.isfinite(raw)
     unsigned = str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i"
     for value in _missing_values(raw.dtype, attributes, unsigned=unsigned):
         missing |= raw == value

@@ -177,6 +177,8 @@ def _coordinates(dataset: Any, spec: ChainSpec, region: RegionCells, window: Win
 def _field(dataset: Any, spec: ChainSpec, field: NormalField) -> None:
     header = spec.header
     attributes = dict(header.attributes)
+    if "cell_methods" in attributes:
+        attributes["input_cell_methods"] = attributes["cell_methods"]
     attributes["cell_methods"] = header.cell_methods
     if not {"standard_name", "long_name"} & attributes.keys():
         attributes["long_name"] = spec.variable  # CF 3: a field should say what it is

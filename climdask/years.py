@@ -150,6 +150,7 @@ def years_with_day(axis: DayAxis, window: Window) -> npt.NDArray[np.int16]:
     return total
 
 
+@lru_cache(maxsize=64)  # the regions of one target share it
 def climatology_time(
     axis: DayAxis, window: Window
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -159,7 +160,7 @@ def climatology_time(
         ``time`` float64 [day], noon of each day in the window's last year (where the axis has a
         29 February that only leap years have: the last leap year), and ``climatology_bnds``
         float64 [day, 2]: 00:00 of the day in the window's first year that has it, 24:00 in the
-        last. Both in :data:`EPOCH` of the output calendar.
+        last. Both in :data:`EPOCH` of the output calendar, and not to be changed.
     """
     calendar = axis.output_calendar
     has_leap_day = calendar in LEAP_CALENDARS
