@@ -48,28 +48,35 @@ def make_plan(
         done: what earlier runs left.
 
     Raises:
-        PlanError: a window leaves the record, or no normal can be made.
+        PlanError: no chain can be made; what stops some chains only is in ``Plan.failures``.
         RegionError: a region holds no cell.
     """
     limits, done = limits or Limits(), done or Done()
     homes = _homes(inventory)
     last = last_historical_year(workflow, inventory)
-    chains, failures, notes = [], {}, list(inventory.notes)
+    chains: list[Chain] = []
+    failures: dict[str, ClimdaskError] = {}
+    notes = list(inventory.notes)
     selections: dict[tuple[bytes, ...], Selection] = {}
     for series in inventory.series:
         header = headers[series.id]
         if isinstance(header, ClimdaskError):
-            failures[series.id] = str(header)
+            failures[series.id] = header
             continue
         maker = _ChainMaker(workflow, series, header, last, limits, done, notes, selections)
-        chains.append(maker.make(homes[series.id]))
+        try:
+            chains.append(maker.make(homes[series.id]))
+        except PlanError as error:  # of this series; the others may well be planned
+            failures[series.id] = error
+    if not chains and all(isinstance(error, PlanError) for error in failures.values()):
+        raise next(iter(failures.values()))
     at_once = _at_once([c for c in chains if c.legs.reads or c.legs.n_targets], limits)
     return Plan(
         workflow,
         inventory,
         tuple(c for c in chains if c.legs.n_targets),
         tuple(c for c in chains if not c.legs.n_targets),
-        failures,
+        {name: str(error) for name, error in failures.items()},
         tuple(notes),
         limits,
         at_once,

@@ -661,3 +661,12 @@ def test_years_of_a_bad_archive_stay_in_their_scenario():
     assert there["ssp245"][2030] == ()
     assert [f.scenario for f in there["ssp585"][2030]] == ["ssp585"]
     assert one.notes == ("M/r1i1p1f1/gn/pr: gap: no file of ssp245 for 2030",)
+
+
+def test_a_model_whose_record_is_too_short_fails_alone():
+    short = series_of(annual("historical", range(2000, 2015)), model="short")
+    made = plan(short, NEX)
+    assert [c.spec.model for c in made.chains] == ["M"]
+    assert "2000-2014; shorten window" in made.failures["short/r1i1p1f1/gn/pr"]
+    with pytest.raises(PlanError, match="shorten window"):
+        plan(short)
