@@ -15,9 +15,9 @@ from types import FrameType
 from rich.console import Console
 
 from climdask.api import plan, run
+from climdask.audit import audit
 from climdask.config import Workflow, load, schema
 from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClimdaskError, ConfigError
-from climdask.files import audit
 from climdask.progress import clock, shown, summary
 from climdask.quickstart import quickstart
 from climdask.results import RunResult

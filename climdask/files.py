@@ -1,4 +1,4 @@
-"""The only place where input files are opened: a lock, a trace, and the audit of traces.
+"""The only place where input files are opened: under a lock, and traced.
 
 File tokens (tokens.py) see to it that no two tasks of a cluster want the same file at once. The
 guarantee is here, and holds across clusters and runs that know nothing of each other: an advisory
@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import itertools
 import json
 import os
 import socket
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -243,175 +241,6 @@ def _lock_space(lock_dir: Path) -> str:
             return name
         time.sleep(0.02)  # another process has made it and not yet written it
     return f"nameless-{uuid.uuid4().hex}"  # its maker died; nothing compares
-
-
-# ---------------------------------------------------------------- the audit
-
-
-@dataclass(frozen=True)
-class Opening:
-    """One opening of one file, from open to close; ``closed`` is None if its process died."""
-
-    opened: Mapping[str, Any]
-    closed: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What the traces prove.
-
-    Attributes:
-        opens: openings to read; ``probes`` are those that looked at a header only.
-        files: different files that were opened to read.
-        most: openings of the file that was opened most often, to read.
-        overlaps: openings of one file that overlap: file and what overlapped.
-        unproven: openings that nothing orders.
-        died: openings that ended with their process.
-        torn: unfinished lines of traces.
-        skipped: files left out under ``on_bad_file: skip``, with the reason.
-        incomplete: files whose year lacks days, with how many.
-    """
-
-    opens: int = 0
-    probes: int = 0
-    files: int = 0
-    most: int = 0
-    processes: int = 0
-    overlaps: tuple[str, ...] = ()
-    unproven: tuple[str, ...] = ()
-    died: int = 0
-    torn: int = 0
-    skipped: tuple[tuple[str, str], ...] = ()
-    incomplete: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def holds(self) -> bool:
-        """Whether the traces prove that no file was ever open twice at once."""
-        return not self.overlaps and not self.unproven
-
-    def __str__(self) -> str:
-        verdict = "no file was ever open twice at once" if self.holds else "NOT PROVEN"
-        text = (
-            f"{self.opens} opens of {self.files} files by {self.processes} processes, at most "
-            f"{self.most} of one file; {self.probes} probes; {len(self.overlaps)} overlaps, "
-            f"{len(self.unproven)} unproven: {verdict}"
-        )
-        return text + (f" ({self.died} closed by the death of their process)" if self.died else "")
-
-
-def audit(trace_dirs: Iterable[Path]) -> Audit:
-    """Read traces, of several runs if need be, and check that no two openings overlap."""
-    events: list[dict[str, Any]] = []
-    torn = 0
-    for path in sorted({p for folder in trace_dirs for p in folder.glob("*.jsonl")}):
-        found, more = read_lines(path)
-        events, torn = events + found, torn + more
-    openings = _pair(events)
-    overlaps: list[str] = []
-    unproven: list[str] = []
-    last_seen = _last_seen(events)
-    for own in openings.values():
-        for earlier, later in _to_compare(own):
-            verdict = _compare(earlier, later, last_seen)
-            if verdict:
-                (overlaps if verdict == "overlap" else unproven).append(
-                    _tell(earlier, later, verdict)
-                )
-    reads = [[o for o in own if o.opened["purpose"] == "read"] for own in openings.values()]
-    return Audit(
-        opens=sum(map(len, reads)),
-        probes=sum(map(len, openings.values())) - sum(map(len, reads)),
-        files=sum(map(bool, reads)),
-        most=max(map(len, reads), default=0),
-        processes=len({e["process"] for e in events}),
-        overlaps=tuple(overlaps),
-        unproven=tuple(unproven),
-        died=sum(o.closed is None for own in openings.values() for o in own),
-        torn=torn,
-        skipped=_notes(events, "skip"),
-        incomplete=_notes(events, "incomplete"),
-    )
-
-
-def _notes(events: Sequence[Mapping[str, Any]], kind: str) -> tuple[tuple[str, str], ...]:
-    """Return file and reason of the notes of a kind, each once."""
-    return tuple(dict.fromkeys((e["file"], e["reason"]) for e in events if e["event"] == kind))
-
-
-def _pair(events: Sequence[Mapping[str, Any]]) -> dict[str, list[Opening]]:
-    """Pair opens with closes, by file, in order of lock folder and sequence number."""
-    key = ("token", "locks", "process")
-    closes = {(*(e[k] for k in key), e["opened"]): e for e in events if e["event"] == "close"}
-    by_file: dict[str, list[Opening]] = defaultdict(list)
-    for event in events:
-        if event["event"] == "open":
-            closed = closes.get((*(event[k] for k in key), event["seq"]))
-            by_file[event["token"]].append(Opening(event, closed))
-    for own in by_file.values():
-        own.sort(key=lambda o: (o.opened["locks"], o.opened["seq"], o.opened["mono"]))
-    return by_file
-
-
-def _to_compare(own: Sequence[Opening]) -> Iterator[tuple[Opening, Opening]]:
-    """Yield the openings of one file that must not overlap, the earlier one first.
-
-    Within a lock folder each with the next one by number: if all of those follow each other, all
-    do. Between lock folders nothing but a clock orders them, so each with every other.
-    """
-    for (_, one), (_, two) in itertools.combinations_with_replacement(
-        [(k, list(g)) for k, g in itertools.groupby(own, key=lambda o: o.opened["locks"])], 2
-    ):
-        if one is two:
-            yield from itertools.pairwise(one)
-        else:
-            for pair in itertools.product(one, two):
-                earlier, later = sorted(pair, key=lambda o: float(o.opened["mono"]))
-                yield earlier, later
-
-
-def _last_seen(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return when (monotonic) each process wrote its last line."""
-    seen: dict[str, float] = {}
-    for event in events:
-        seen[event["process"]] = max(seen.get(event["process"], 0.0), event["mono"])
-    return seen
-
-
-def _compare(earlier: Opening, later: Opening, last_seen: Mapping[str, float]) -> str:
-    """Return ``overlap`` or ``unproven``, or nothing if ``earlier`` ended before ``later``.
-
-    1. On one boot of one host the monotonic clock tells overlaps, whatever the locks say. An
-       opening without a close ended with its process, so at the earliest when the process wrote
-       its last line.
-    2. Between lock folders only that clock can tell that two do not overlap, and only if the
-       earlier one was closed: when a process died is not known.
-    3. Within a lock folder the later opener had the lock, so a dead one had ended; one that was
-       seen alive, on another host, may not have.
-    4. Otherwise the sequence numbers decide; they prove something only if no two are alike.
-    """
-    pair = earlier, later
-    one, two = (o.opened for o in pair)
-    same_clock = one["boot"] == two["boot"]
-    comparable = one["locks"] == two["locks"]
-    ends = [o.closed["mono"] if o.closed else last_seen[o.opened["process"]] for o in pair]
-    if same_clock and one["mono"] < ends[1] and two["mono"] < ends[0]:
-        return "overlap"
-    if not comparable:
-        return "" if same_clock and earlier.closed else "unproven"
-    if earlier.closed is None:
-        alive_after = not same_clock and last_seen[one["process"]] > one["mono"]
-        return "unproven" if alive_after or one["seq"] == two["seq"] else ""
-    if one["seq"] == two["seq"] or earlier.closed["seq"] == two["seq"]:
-        return "unproven"
-    return "" if earlier.closed["seq"] < two["seq"] else "overlap"
-
-
-def _tell(earlier: Opening, later: Opening, verdict: str) -> str:
-    one, two = earlier.opened, later.opened
-    return (
-        f"{one['file']}: {verdict}: opened by {one['host']} {one['process']} "
-        f"(number {one['seq']}) and by {two['host']} {two['process']} (number {two['seq']})"
-    )
 
 
 @dataclass

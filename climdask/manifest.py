@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from climdask.files import Audit
+from climdask.audit import Audit
 from climdask.inventory import InputFile
 from climdask.plan import Chain, Plan
 from climdask.progress import ChainProgress

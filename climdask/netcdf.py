@@ -15,7 +15,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 import errno
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,10 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask import netcdf3
+from climdask.decoding import decode
 from climdask.errors import InconsistentFile, UnreadableFile, did_you_mean
 from climdask.headers import Attributes, Header, Scalar
+from climdask.hyperslabs import Slab, choose_slabs
 from climdask.normals import Block
 from climdask.regions import Grid, Selection
 from climdask.years import DayAxis, canonical_calendar
@@ -247,7 +249,8 @@ def read_years(
     with _dataset(path) as dataset:
         layout, days = _agreed(path, dataset, expected, years)
         var = dataset.variables[expected.variable]
-        slabs = _slabs(var, layout, selection, expected.grid.shape)
+        chunk = _chunk(var, layout)
+        slabs = choose_slabs(selection, expected.grid.lon.size, chunk[1:] if chunk else (1, 1))
         return [_read_year(var, layout, slabs, days, axis, selection, y) for y in years]
 
 
@@ -323,68 +326,10 @@ def _days(path: Path, time: Any, calendar: str) -> _Days:
     return _Days(*parts.T)
 
 
-@dataclass(frozen=True)
-class _Slab:
-    """A rectangle of the grid, and which of its cells go where in a block."""
-
-    rows: slice
-    columns: slice
-    inside: npt.NDArray[np.intp]
-    places: npt.NDArray[np.intp]
-
-    @property
-    def size(self) -> int:
-        """Cells in the rectangle."""
-        return int(self.rows.stop - self.rows.start) * int(self.columns.stop - self.columns.start)
-
-
-def _slabs(var: Any, layout: _Layout, selection: Selection, shape: tuple[int, int]) -> list[_Slab]:
-    """Choose between one rectangle around all regions and one for each: fewest chunks win."""
-    n_lon = shape[1]
-    groups = [r.index.ravel() for r in selection.regions]
-    apart = [slab for g in groups for slab in _rectangles(selection.cells, np.unique(g), n_lon)]
-    around = _slab(selection.cells, np.arange(selection.cells.size), n_lon)
-    chunking = var.chunking()
-    chunk = (1, 1)
-    if isinstance(chunking, list | tuple):
-        chunk = (chunking[layout.order[1]], chunking[layout.order[2]])
-
-    def chunks(slab: _Slab) -> int:
-        rows = -(-slab.rows.stop // chunk[0]) - slab.rows.start // chunk[0]
-        columns = -(-slab.columns.stop // chunk[1]) - slab.columns.start // chunk[1]
-        return int(rows * columns)
-
-    return apart if sum(map(chunks, apart)) < chunks(around) else [around]
-
-
-def _rectangles(
-    cells: npt.NDArray[np.int64], places: npt.NDArray[np.intp], n_lon: int
-) -> list[_Slab]:
-    """Cover a region by rectangles: two where it wraps around the edge of the grid."""
-    columns = np.unique(cells[places] % n_lon)
-    cuts = np.flatnonzero(np.diff(columns) > 1) + 1
-    return [
-        _slab(cells, places[np.isin(cells[places] % n_lon, part)], n_lon)
-        for part in np.split(columns, cuts)
-    ]
-
-
-def _slab(cells: npt.NDArray[np.int64], places: npt.NDArray[np.intp], n_lon: int) -> _Slab:
-    rows, columns = np.divmod(cells[places], n_lon)
-    r0, c0 = int(rows.min()), int(columns.min())
-    width = int(columns.max()) + 1 - c0
-    return _Slab(
-        slice(r0, int(rows.max()) + 1),
-        slice(c0, c0 + width),
-        (rows - r0) * width + columns - c0,
-        places,
-    )
-
-
 def _read_year(
     var: Any,
     layout: _Layout,
-    slabs: Sequence[_Slab],
+    slabs: Sequence[Slab],
     days: _Days,
     axis: DayAxis,
     selection: Selection,
@@ -410,84 +355,22 @@ def _read_year(
     return Block.of(year, values)
 
 
-def _piece_length(var: Any, layout: _Layout, slab: _Slab) -> int:
+def _piece_length(var: Any, layout: _Layout, slab: Slab) -> int:
     """Return the time steps to read at once: whole chunks, about :data:`PIECE_BYTES`."""
     length = max(1, PIECE_BYTES // max(1, slab.size * int(var.dtype.itemsize)))
+    chunk = _chunk(var, layout)
+    return max(chunk[0], length // chunk[0] * chunk[0]) if chunk else length
+
+
+def _chunk(var: Any, layout: _Layout) -> tuple[int, int, int] | None:
+    """Return time steps, latitudes and longitudes of a chunk; None if there are no chunks."""
     chunking = var.chunking()
-    if isinstance(chunking, list | tuple):
-        chunk = int(chunking[layout.order[0]])
-        length = max(chunk, length // chunk * chunk)
-    return length
+    if not isinstance(chunking, list | tuple):
+        return None
+    t, y, x = (int(chunking[place]) for place in layout.order)
+    return t, y, x
 
 
 def _in_order(raw: npt.NDArray[Any], layout: _Layout) -> npt.NDArray[Any]:
     """Bring (time, lat, lon) into that order; the other dimensions are gone already."""
     return raw.transpose(np.argsort(np.argsort(layout.order)))
-
-
-def decode(raw: npt.NDArray[Any], attributes: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    """Turn stored values into float32, NaN where missing (CF 2.5.1 and 8.1).
-
-    Args:
-        raw: stored values, any shape and numeric dtype.
-        attributes: of the variable.
-    """
-    missing = np.zeros(raw.shape, dtype=bool)
-    unsigned = str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i"
-    for value in _missing_values(raw.dtype, attributes, unsigned=unsigned):
-        missing |= raw == value
-    if unsigned:
-        raw = raw.view(raw.dtype.str.replace("i", "u"))
-    packed = "scale_factor" in attributes or "add_offset" in attributes
-    if packed:
-        scale = float(attributes.get("scale_factor", 1.0))
-        unpacked = raw * np.float64(scale) + float(attributes.get("add_offset", 0.0))
-    else:
-        unpacked = raw
-    with np.errstate(over="ignore"):
-        out = unpacked.astype(np.float32)
-    missing |= ~np.isfinite(out)
-    for bound, beyond in zip(_valid_range(attributes), (np.less, np.greater), strict=True):
-        if bound is not None:
-            # A real bound of packed integers is one of the unpacked values (NUG, appendix A).
-            of_unpacked = packed and bound.dtype.kind == "f" and raw.dtype.kind != "f"
-            values = out if of_unpacked else raw
-            missing |= beyond(values, _as_stored(bound, values.dtype))
-    out[missing] = np.nan
-    return out
-
-
-def _missing_values(
-    dtype: np.dtype[Any], attributes: Mapping[str, Any], *, unsigned: bool
-) -> Iterator[Any]:
-    """Yield the values that mean missing; the library's default fill where none is named."""
-    named = [attributes[k] for k in ("_FillValue", "missing_value") if k in attributes]
-    if "_FillValue" not in attributes and dtype.itemsize > 1:
-        named.append(netCDF4.default_fillvals.get(dtype.str[1:], ()))
-    for value in (v for n in named for v in np.atleast_1d(n) if v.dtype.kind in "fiu"):
-        with np.errstate(over="ignore", invalid="ignore"):
-            stored = value.astype(dtype)
-            as_unsigned = stored.astype(dtype.str.replace("i", "u")) if unsigned else stored
-        # 1e20 for 16-bit integers is none of them: cast, it would be some valid number.
-        if dtype.kind == "f" or value in (stored, as_unsigned):
-            yield stored
-
-
-def _valid_range(attributes: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the least and the greatest valid value, None where there is no bound."""
-    found = [attributes.get("valid_min"), attributes.get("valid_max")]
-    if np.size(attributes.get("valid_range", ())) == 2:
-        found = list(attributes["valid_range"])
-    numbers = [None if v is None else np.asarray(v) for v in found]
-    low, high = (v if v is not None and v.dtype.kind in "fiu" else None for v in numbers)
-    return low, high
-
-
-def _as_stored(bound: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Give a bound the type of the values, where that does not change what it means."""
-    if dtype.kind == "f":  # 350.1 in float64 for values in float32
-        with np.errstate(over="ignore"):
-            return bound.astype(dtype)
-    if dtype.kind == "u" and bound.dtype.kind == "i" and bound.dtype.itemsize == dtype.itemsize:
-        return bound.view(dtype.newbyteorder("="))
-    return bound

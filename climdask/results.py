@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from climdask.audit import Audit, audit
 from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
-from climdask.files import Audit, audit
 from climdask.plan import Chain, Plan
 from climdask.state import OutputFolder
 

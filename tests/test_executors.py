@@ -12,6 +12,7 @@ import pytest
 
 import climdask
 from climdask.api import run
+from climdask.audit import audit
 from climdask.clusters import LocalProfile
 from climdask.config import Workflow
 from climdask.files import FileAccess
@@ -125,4 +126,4 @@ def test_two_models_and_two_configurations_at_once_on_one_scheduler_do_not_mix(
     for flow, result in zip(flows, results, strict=True):
         assert result.ok, result.failures
         assert contents(flow.output.root) == contents(flow.output.root.with_suffix(".serial"))
-    assert climdask.files.audit(t for r in results for t in r.folder.traces()).holds
+    assert audit(t for r in results for t in r.folder.traces()).holds

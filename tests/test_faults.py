@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from climdask.api import run
-from climdask.files import audit
+from climdask.audit import audit
 from climdask.state import OutputFolder
 from tests.faults import FlakyReads, PoisonReads
 from tests.outputs import contents, leftovers

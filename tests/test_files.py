@@ -22,13 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from climdask import files
+from climdask.audit import Audit, audit
 from climdask.errors import BusyFile, OutputError, PoisonFile
 from climdask.files import (
     MAX_DEATHS,
-    Audit,
     FileAccess,
     LockCheck,
-    audit,
     default_lock_dir,
     file_id,
     process_id,

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from climdask import netcdf
+from climdask.decoding import decode
 from climdask.errors import InconsistentFile, UnreadableFile
-from climdask.netcdf import decode, read_header, read_years
+from climdask.netcdf import read_header, read_years
 from climdask.normals import Block
 from climdask.regions import GLOBAL, Box, select
 from climdask.years import DayAxis

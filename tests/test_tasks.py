@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from climdask import tasks
+from climdask.audit import audit
 from climdask.chains import CarryId, Read, Step
 from climdask.config import load
 from climdask.errors import BusyFile, ClimdaskError, DataError, InconsistentFile, UnreadableFile
-from climdask.files import audit, file_id
+from climdask.files import file_id
 from climdask.netcdf import PassingError
 from climdask.normals import Block
 from climdask.plan import Chain, Limits, Plan
