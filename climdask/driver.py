@@ -108,7 +108,8 @@ class Driver:
         try:
             self._drive()
         except BaseException:  # interrupted: the cluster may be the user's, and live on
-            self.client.cancel(self.futures, force=True)
+            for future in self.futures:
+                future.release()
             raise
 
     def _drive(self) -> None:

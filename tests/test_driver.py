@@ -1,0 +1,119 @@
+"""On a cluster of the user's own: workers are checked, and an interrupted run leaves no trace."""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import distributed
+import pytest
+import yaml
+
+import climdask.driver
+from climdask.api import run
+from climdask.errors import ClusterError
+from climdask.progress import RunProgress
+from tests.outputs import contents, leftovers
+from tests.samples import Archive, write_archive
+from tests.workflows import small
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return write_archive(tmp_path_factory.mktemp("in"), first=1985, last=2024, calendar="noleap")
+
+
+@pytest.fixture
+def client() -> Iterator[distributed.Client]:
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit="1GiB", silence_logs=logging.CRITICAL,
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
+        yield client
+
+
+@contextmanager
+def interrupting(progress: RunProgress) -> Iterator[None]:
+    """Instead of showing the progress, press Ctrl-C when the first normals are there."""
+
+    def press() -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not any(r.writes for r in progress.chains.values()):
+            time.sleep(0.01)
+        _thread.interrupt_main()
+
+    threading.Thread(target=press).start()
+    yield
+
+
+def test_an_interrupted_run_leaves_the_users_cluster_as_it_was_and_can_go_on(
+    archive: Archive, out: Path, tmp_path: Path, client: distributed.Client
+) -> None:
+    workers = set(client.scheduler_info()["workers"])
+    with pytest.raises(KeyboardInterrupt):
+        run(small(archive.root, out), client=client, view=interrupting)
+    until = time.monotonic() + 20
+    left = -1
+    while left and time.monotonic() < until:
+        left = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+        time.sleep(0.05)
+    assert left == 0, "no task of it runs on"
+    assert set(client.scheduler_info()["workers"]) == workers, "no worker was lost"
+    there = len(list(out.rglob("*normal.nc")))
+    assert 0 < there < 36
+    result = run(small(archive.root, out), client=client)
+    assert result.ok, result.failures
+    assert result.plan.n_normals <= 36 - there + 1
+    assert run(small(archive.root, tmp_path / "whole"), serial=True).ok
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are of POSIX")
+def test_ctrl_c_in_a_terminal_reaches_all_processes_and_is_answered_in_a_line(
+    archive: Archive, out: Path, tmp_path: Path
+) -> None:
+    flow = small(archive.root, out, run={"checkpoint_every": 5})
+    (tmp_path / "workflow.yaml").write_text(yaml.safe_dump(flow.model_dump(mode="json")))
+    (tmp_path / "cluster.yaml").write_text("workers: 1\nthreads: 1\ndashboard: off\n")
+    command = [sys.executable, "-m", "climdask.cli", "run", "--quiet", "--cluster",
+               str(tmp_path / "cluster.yaml"), str(tmp_path / "workflow.yaml")]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while process.poll() is None and not list(out.rglob("*normal.nc")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err == "climdask: error: interrupted; run again to go on from here\n"
+    assert process.returncode == 130
+    assert leftovers(out) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (("0.0.1", True, True, True), "has climdask 0.0.1, and this is .*; install the same"),
+        ((climdask.__version__, False, True, True), "does not see .*in.*; use a filesystem"),
+        ((climdask.__version__, True, False, True), "does not see .*out; use a filesystem"),
+        ((climdask.__version__, True, True, False), "locks are not shared there: mount it with"),
+    ],
+)
+def test_workers_that_cannot_do_the_job_are_refused(
+    facts: tuple[str, bool, bool, bool], words: str, archive: Archive, out: Path,
+    client: distributed.Client, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(climdask.driver, "_facts", lambda *_: facts)
+    with pytest.raises(ClusterError, match=f"worker tcp://.* {words}"):
+        run(small(archive.root, out), client=client)
