@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from climdask import netcdf
 from climdask.decoding import decode
 from climdask.errors import InconsistentFile, UnreadableFile
-from climdask.netcdf import read_header, read_years
+from climdask.netcdf import check_file, read_header, read_years
 from climdask.normals import Block
 from climdask.regions import GLOBAL, Box, select
 from climdask.years import DayAxis
@@ -529,6 +529,18 @@ def test_contents_that_contradict_the_name_are_told(
     assert str(path) in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_check_tells_what_a_read_would_tell(tmp_path: Path) -> None:
+    one, other = tmp_path / "tas_2001.nc", tmp_path / "tas_2002.nc"
+    write_year(one, year=2001)
+    write_year(other, year=2002, attributes={"units": "degC"})
+    header = read_header(one, "tas")
+    check_file(one, header, [2001])
+    with pytest.raises(InconsistentFile, match="its name says 2002"):
+        check_file(one, header, [2001, 2002])
+    with pytest.raises(InconsistentFile, match='units "degC", not "K"'):
+        check_file(other, header, [2002])
 
 
 def test_a_time_axis_of_one_bad_stamp_is_told(tmp_path: Path) -> None:

@@ -394,7 +394,8 @@ def test_checkpoints_of_a_chain_are_removed_with_their_folder(site: Site) -> Non
 
 def test_the_newest_mark_of_each_leg_counts(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
-    for leg, year in (("historical", 999), ("historical", 2004), ("ssp2-45", 2030), ("ssp245", 7)):
+    earlier = [("historical", year) for year in (2000, 1998, 999, 1950, 2003, 1001, 1999, 2002)]
+    for leg, year in (*earlier, ("historical", 2004), ("ssp2-45", 2030), ("ssp245", 7)):
         set_mark(folder, "run-1", "m/r/g/tas", leg, Path(f"/saved/{leg}-{year}.npz"), year)
     assert newest_marks(folder, "run-1", "m/r/g/tas") == {
         "historical": (2004, "/saved/historical-2004.npz"),
