@@ -197,7 +197,7 @@ def _audit(arguments: argparse.Namespace) -> int:
             return EXIT_USER
         traces += own[-1:] if arguments.last else own
     found = audit(traces)
-    print(f"{len(traces)} runs: {found}")
+    print(f"{len(traces)} {'run' if len(traces) == 1 else 'runs'}: {found}")
     for line in (*found.overlaps, *found.unproven):
         print(line)
     return EXIT_DONE if found.holds else EXIT_FAILED

@@ -256,7 +256,7 @@ class Workflow(_Section):
             "grid": self.grids,
         }
         given = {facet: values for facet, values in wanted.items() if values}
-        return Query(self.input.root, self.input.pattern, given, self.input.fixed)
+        return Query(self.input.root.expanduser(), self.input.pattern, given, self.input.fixed)
 
 
 def span(text: str) -> range:

@@ -220,14 +220,14 @@ class Chain:
         and the keys of the workflow that change its numbers.
         """
         keys = [OUTPUT_VERSION, self.spec.window, self.spec.min_years, self.spec.axis.leap_day]
-        edges = [box.name, box.west, box.east, box.south, box.north]
-        return _digest(keys, self.spec.count, edges, window_files)
+        return _digest(keys, self.spec.count, _edges(box), window_files)
 
     def carry_hash(self, leg: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
         cells = hashlib.sha256(self.spec.selection.cells.tobytes()).hexdigest()
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
-        return _digest(keys, self._window_files(leg, year, timed=True))
+        boxes = [_edges(region.box) for region in self.spec.selection.regions]
+        return _digest(keys, boxes, self._window_files(leg, year, timed=True))
 
     def _window_files(self, leg: str, year: int, *, timed: bool) -> str:
         window = Window.ending(year, self.spec.window)
@@ -333,6 +333,11 @@ class Plan:
     def input_path(self, file: InputFile) -> Path:
         """Return where an input file is."""
         return self.inventory.root / file.path
+
+
+def _edges(box: Box) -> list[object]:
+    """Return the name and the exact edges of a box."""
+    return [box.name, box.west, box.east, box.south, box.north]
 
 
 def _digest(*content: object) -> str:

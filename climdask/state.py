@@ -16,13 +16,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numpy as np
+import numpy.typing as npt
 
 from climdask.errors import DataError, OutputError, UserError
 from climdask.files import append_line, read_lines
@@ -230,18 +231,27 @@ def _judge(
 
 @dataclass(frozen=True, eq=False)
 class WindowSum(RunningNormal):
-    """The carry of a chain: a running sum, and the bad files that are not in it.
+    """The carry of a chain: a running sum, the bad files that are not in it, and what each has.
 
     Attributes:
         skipped: (year, path below the input root) each, of the window's years, in order.
+        valid_days: bool [year, region, day], for each year in the sum: whether any cell of the
+            region is valid. A region's normals so depend on the region alone, whatever else the
+            workflow asks for.
     """
 
     skipped: tuple[tuple[int, str], ...] = ()
+    valid_days: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 1, 0), bool))
 
     @classmethod
-    def of(cls, sum_: RunningNormal, skipped: tuple[tuple[int, str], ...]) -> WindowSum:
-        """Return a sum with what was skipped."""
-        return cls(sum_.terms, sum_.count, sum_.years_per_day, sum_.years, skipped)
+    def of(
+        cls,
+        sum_: RunningNormal,
+        skipped: tuple[tuple[int, str], ...],
+        valid_days: npt.NDArray[np.bool_],
+    ) -> WindowSum:
+        """Return a sum with what was skipped and what is valid."""
+        return cls(sum_.terms, sum_.count, sum_.years_per_day, sum_.years, skipped, valid_days)
 
 
 def slug(chain_id: str) -> str:
@@ -271,6 +281,7 @@ def save_checkpoint(path: Path, carry: WindowSum) -> None:
                 years_per_day=carry.years_per_day,
                 years=np.array(carry.years, dtype=np.int64),
                 skipped=np.array(json.dumps(carry.skipped)),
+                valid_days=carry.valid_days,
             )
 
     atomically(path, fill)
@@ -290,6 +301,7 @@ def load_checkpoint(path: Path) -> WindowSum:
                 content["years_per_day"],
                 tuple(int(y) for y in content["years"]),
                 tuple((int(y), str(p)) for y, p in json.loads(str(content["skipped"]))),
+                content["valid_days"],
             )
     except Exception as error:  # a damaged archive raises all sorts of things
         raise DataError(f"{path}: checkpoint cannot be read ({error}); delete it") from error

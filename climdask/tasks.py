@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from climdask.chains import BlockId, CarryId, Read, Step
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
@@ -204,9 +205,7 @@ def window(
             f"{spec.id}: {step.leg} {step.year}: a block was superseded by checkpoints {marks}, "
             "but the sum still needs it; this is a mistake in climdask, please report it"
         )
-    carry = before or WindowSum.of(
-        RunningNormal.empty(len(spec.axis), spec.selection.cells.size), skipped=()
-    )
+    carry = before or empty_sum(spec)
     blocks = [block for part in parts if isinstance(part, tuple) for block in part]
     missed = {(y, part.path) for part in parts if isinstance(part, Skipped) for y in part.years}
     enters, leaves = (
@@ -217,7 +216,34 @@ def window(
     within = range(step.year - spec.window + 1, step.year + 1)
     now = {(y, path) for y, path in missed if step.enters is not None and y == step.enters.year}
     skipped = tuple(sorted(s for s in {*carry.skipped, *now} if s[0] in within))
-    return WindowSum.of(slid, skipped)
+    return WindowSum.of(slid, skipped, _valid_days(spec, carry, slid, enters))
+
+
+def empty_sum(spec: ChainSpec) -> WindowSum:
+    """Return the sum over no years."""
+    n_days, n_cells = len(spec.axis), spec.selection.cells.size
+    nothing = np.zeros((0, len(spec.selection.regions), n_days), dtype=bool)
+    return WindowSum.of(RunningNormal.empty(n_days, n_cells), (), nothing)
+
+
+def _valid_days(
+    spec: ChainSpec, carry: WindowSum, slid: RunningNormal, enters: Block | None
+) -> npt.NDArray[np.bool_]:
+    """Return bool [year, region, day] for the years of the new sum."""
+    known = dict(zip(carry.years, carry.valid_days, strict=True))
+    if enters is not None and enters.year in slid.years:
+        known[enters.year] = _valid_by_region(spec, enters)
+    if not slid.years:
+        return carry.valid_days[:0]
+    return np.stack([known[year] for year in slid.years])
+
+
+def _valid_by_region(spec: ChainSpec, block: Block) -> npt.NDArray[np.bool_]:
+    """Return bool [region, day]: whether any cell of the region is valid."""
+    if not block.is_ragged:
+        return np.stack([block.days_any for _ in spec.selection.regions])
+    valid = ~np.isnan(block.values)
+    return np.stack([valid[:, r.index.ravel()].any(axis=1) for r in spec.selection.regions])
 
 
 def _leaves(
@@ -272,17 +298,19 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
         )
     needed = needed_values(MissingRule(spec.min_years, spec.window), spec.axis, job.window)
     mean = carry.normal(needed, spec.min_years)
-    attributes = _source_attributes(job, carry)
-    regions = {region.box.name: region for region in spec.selection.regions}
+    places = {region.box.name: n for n, region in enumerate(spec.selection.regions)}
     for file in job.files:
-        region = regions[file.region]
+        region = spec.selection.regions[places[file.region]]
+        valid = carry.valid_days[:, places[file.region]]
+        years = [year for year, days in zip(carry.years, valid, strict=True) if days.any()]
+        enough = len(years) >= spec.min_years
         hashes = {"input_hash": file.input_hash, "untimed_input_hash": file.untimed_hash}
         field = NormalField(
-            mean[:, region.index],
-            carry.years_per_day,
+            mean[:, region.index] if enough else np.full_like(mean[:, region.index], np.nan),
+            valid.sum(axis=0, dtype=np.int16),
             _count(carry, region) if spec.count else None,
-            len(carry.years),
-            attributes | hashes,
+            len(years),
+            _source_attributes(job, carry, years) | hashes,
         )
         write_normal(context.out / file.path, spec, region, job.window, field)
         record_done(context.folder, file, skipped=skipped, process=process_id())
@@ -300,9 +328,11 @@ def _bytes(out: Path, paths: Sequence[str]) -> int:
     return sum((out / p).stat().st_size for p in paths if (out / p).exists())
 
 
-def _source_attributes(job: WriteJob, carry: WindowSum) -> dict[str, object]:
+def _source_attributes(
+    job: WriteJob, carry: WindowSum, years: Collection[int]
+) -> dict[str, object]:
     """Name scenario, version and file of each source year that is in the normal."""
-    used = [s for s in job.sources if s.year in carry.years]
+    used = [s for s in job.sources if s.year in years]
     files = [[f for f in s.files if (s.year, f.path) not in carry.skipped] for s in used]
     versions = ["+".join(".".join(map(str, f.version)) or "none" for f in own) for own in files]
     attributes: dict[str, object] = {

@@ -423,3 +423,9 @@ def test_every_key_of_the_workflow_is_in_the_schema() -> None:
         model = Workflow.model_fields[section].annotation
         found = SCHEMA["$defs"][model.__name__]["properties"]
         assert set(found) == set(model.model_fields)
+
+
+def test_a_home_folder_in_the_input_root_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    content = {"input": {"root": "~/data"}, "variables": ["pr"], "regions": ["global"]}
+    assert load(content).query.root == Path("/home/me/data")

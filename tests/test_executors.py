@@ -8,7 +8,9 @@ from typing import Any
 
 import dask
 import distributed
+import numpy as np
 import pytest
+import xarray as xr
 
 import climdask
 from climdask.api import run
@@ -127,3 +129,27 @@ def test_two_models_and_two_configurations_at_once_on_one_scheduler_do_not_mix(
         assert result.ok, result.failures
         assert contents(flow.output.root) == contents(flow.output.root.with_suffix(".serial"))
     assert audit(t for r in results for t in r.folder.traces()).holds
+
+
+def test_what_a_region_gets_does_not_depend_on_the_other_regions(tmp_path: Path) -> None:
+    west = {"name": "west", "lon": [180, 360], "lat": [-90, 90]}
+    archive = write_archive(tmp_path / "archive", first=2000, last=2008, scenarios=())
+    lon = np.asarray(archive.style.lon) % 360
+    for year in (2003, 2004):
+        values = archive.values("tas", year)
+        values[:, :, lon <= 180] = np.nan  # the east has no value in two years
+        values[10:20] = np.nan
+        archive.write("tas", year, values=values)
+    found = {}
+    for name, regions in {"both": [EAST, west], "east": [EAST], "west": [west]}.items():
+        flow = small(archive.root, tmp_path / name, scenarios=[], regions=regions, min_years=4)
+        assert serial(flow).ok
+        found[name] = contents(tmp_path / name)
+    assert found["both"] == found["east"] | found["west"]
+    for region, years, days in (("east", 3, {3}), ("west", 5, {3, 5})):
+        (path,) = (tmp_path / "both").rglob(f"*_{region}_historical_2005_*.nc")
+        with xr.open_dataset(path, decode_times=False) as normal:
+            assert int(normal["number_of_years"]) == years
+            assert set(normal["years_per_day"].values.tolist()) == days
+            assert bool(normal["tas"].isnull().all()) is (region == "east")
+            assert len(normal.attrs["source_years"]) == years
