@@ -184,7 +184,7 @@ def test_audit_counts_the_opens_of_all_runs_or_of_the_last(desk: Desk) -> None:
     assert said.code == 0
     assert said.out.startswith("2 runs: 25 opens of 20 files")
     assert "no file was ever open twice at once" in said.out
-    assert desk("audit", "--last", desk.out).out.startswith("1 runs: 5 opens of 5 files")
+    assert desk("audit", "--last", desk.out).out.startswith("1 run: 5 opens of 5 files")
 
 
 def test_audit_fails_where_a_file_was_open_twice_at_once(desk: Desk) -> None:
