@@ -13,6 +13,7 @@ from typing import Any
 
 import distributed
 
+from climdask.checkpoints import remove_checkpoints
 from climdask.clusters import (
     LocalProfile,
     Profile,
@@ -28,19 +29,13 @@ from climdask.executor import run_serially
 from climdask.files import FileAccess, default_lock_dir
 from climdask.inventory import take_inventory
 from climdask.manifest import manifest
+from climdask.outputfolder import OutputFolder, new_run_id, write_manifest
 from climdask.plan import Limits, Plan
 from climdask.planner import make_plan
 from climdask.probing import check_headers, probe
 from climdask.progress import RunProgress
 from climdask.results import RunResult
-from climdask.state import (
-    Findings,
-    OutputFolder,
-    new_run_id,
-    remove_checkpoints,
-    take_stock,
-    write_manifest,
-)
+from climdask.state import Findings, take_stock
 from climdask.tasks import RunContext
 
 WorkflowLike = Workflow | str | os.PathLike[str] | Mapping[str, Any]
@@ -69,7 +64,7 @@ def plan(
     flow = as_workflow(workflow)
     inventory = take_inventory(flow.query)
     with tempfile.TemporaryDirectory() as traces:
-        access = FileAccess("plan", _lock_dir(flow), Path(traces), flow.run.lock_timeout)
+        access = FileAccess(new_run_id(), _lock_dir(flow), Path(traces), flow.run.lock_timeout)
         access.prepare()
         headers = probe(inventory, access)
         first = make_plan(flow, inventory, headers)

@@ -18,10 +18,10 @@ from climdask.api import plan, run
 from climdask.audit import audit
 from climdask.config import Workflow, load, schema
 from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClimdaskError, ConfigError
+from climdask.outputfolder import OutputFolder
 from climdask.progress import clock, shown, summary
 from climdask.quickstart import quickstart
 from climdask.results import RunResult
-from climdask.state import OutputFolder
 from climdask.version import __version__
 
 EXIT_INTERRUPTED = 130

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from climdask import tasks
 from climdask.chains import BlockId, CarryId, Step
+from climdask.checkpoints import checkpoint_path
 from climdask.errors import ClimdaskError
 from climdask.plan import Chain, Plan
-from climdask.state import checkpoint_path
 from climdask.tasks import Blocks, Carry, RunContext, Superseded, Written
 
 

@@ -16,9 +16,9 @@ from dask._task_spec import DataNode, Task, TaskRef
 
 from climdask import tasks
 from climdask.chains import BlockId, CarryId, Read, Step
+from climdask.checkpoints import checkpoint_path
 from climdask.files import file_id
 from climdask.plan import Chain, Plan
-from climdask.state import checkpoint_path
 from climdask.tasks import RunContext
 
 Key = tuple[str, str, str, int, str]

@@ -12,8 +12,8 @@ import xarray as xr
 
 from climdask.audit import Audit, audit
 from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
+from climdask.outputfolder import OutputFolder
 from climdask.plan import Chain, Plan
-from climdask.state import OutputFolder
 
 if TYPE_CHECKING:
     from climdask.progress import ChainProgress

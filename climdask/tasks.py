@@ -18,22 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.chains import BlockId, CarryId, Read, Step
+from climdask.checkpoints import WindowSum, load_checkpoint, newest_marks, save_checkpoint, set_mark
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
 from climdask.files import FileAccess, process_id
 from climdask.netcdf import PassingError, read_years
 from climdask.normalfile import NormalField, write_normal
 from climdask.normals import Block, MissingRule, RunningNormal, join_blocks, needed_values
+from climdask.outputfolder import OutputFolder
 from climdask.plan import ChainSpec, WriteJob
 from climdask.regions import RegionCells
-from climdask.state import (
-    OutputFolder,
-    WindowSum,
-    load_checkpoint,
-    newest_marks,
-    record_done,
-    save_checkpoint,
-    set_mark,
-)
+from climdask.state import record_done
 from climdask.years import run_lengths
 
 

@@ -11,10 +11,10 @@ from climdask.files import FileAccess
 from climdask.headers import Header
 from climdask.inventory import take_inventory
 from climdask.netcdf import read_header
+from climdask.outputfolder import OutputFolder
 from climdask.plan import ChainSpec, Done, Limits, Plan
 from climdask.planner import make_plan
 from climdask.regions import GLOBAL, Box, select
-from climdask.state import OutputFolder
 from climdask.tasks import RunContext
 from climdask.years import DayAxis, Periods
 

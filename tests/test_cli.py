@@ -22,7 +22,7 @@ import yaml
 import climdask.cli
 from climdask.cli import main
 from climdask.files import file_id
-from climdask.state import OutputFolder
+from climdask.outputfolder import OutputFolder
 from tests.outputs import leftovers
 from tests.samples import NEX, Archive, dates_of, write_archive, write_file, write_year
 

@@ -19,9 +19,9 @@ from climdask.clusters import LocalProfile
 from climdask.config import Workflow
 from climdask.files import FileAccess
 from climdask.graph import build_chain
+from climdask.outputfolder import OutputFolder
 from climdask.plan import Limits
 from climdask.results import RunResult
-from climdask.state import OutputFolder
 from climdask.tasks import RunContext
 from tests.outputs import contents, leftovers
 from tests.samples import write_archive

@@ -17,7 +17,7 @@ import yaml
 
 from climdask.api import run
 from climdask.audit import audit
-from climdask.state import OutputFolder
+from climdask.outputfolder import OutputFolder
 from tests.faults import FlakyReads, PoisonReads
 from tests.outputs import contents, leftovers
 from tests.samples import write_archive

@@ -16,7 +16,7 @@ import yaml
 
 from climdask.api import run
 from climdask.errors import OutputError
-from climdask.state import OutputFolder
+from climdask.outputfolder import OutputFolder
 from tests.outputs import contents, leftovers
 from tests.samples import Archive, write_archive
 from tests.workflows import small

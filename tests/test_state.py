@@ -20,26 +20,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from climdask.config import load
-from climdask.errors import DataError, OutputError
-from climdask.executor import run_serially
-from climdask.plan import Done, Plan
-from climdask.state import (
-    Findings,
-    OutputFolder,
+from climdask.checkpoints import (
     WindowSum,
     checkpoint_path,
     load_checkpoint,
-    new_run_id,
     newest_marks,
-    record_done,
     remove_checkpoints,
     save_checkpoint,
     set_mark,
     slug,
-    take_stock,
-    write_manifest,
 )
+from climdask.config import load
+from climdask.errors import DataError, OutputError
+from climdask.executor import run_serially
+from climdask.outputfolder import OutputFolder, new_run_id, write_manifest
+from climdask.plan import Done, Plan
+from climdask.state import Findings, record_done, take_stock
 from tests.plans import context_of, plan_of
 from tests.samples import EAST, WEST, WRAP, Archive, write_archive
 
@@ -420,7 +416,7 @@ def test_a_half_written_mark_is_none(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from climdask.state import OutputFolder
+from climdask.outputfolder import OutputFolder
 with OutputFolder(Path(sys.argv[1])).claimed():
     print("mine", flush=True)
     time.sleep(60)

@@ -18,13 +18,13 @@ import pytest
 from climdask import tasks
 from climdask.audit import audit
 from climdask.chains import CarryId, Read, Step
+from climdask.checkpoints import checkpoint_path, newest_marks, set_mark
 from climdask.config import load
 from climdask.errors import BusyFile, ClimdaskError, DataError, InconsistentFile, UnreadableFile
 from climdask.files import file_id
 from climdask.netcdf import PassingError
 from climdask.normals import Block
 from climdask.plan import Chain, Limits, Plan
-from climdask.state import checkpoint_path, newest_marks, set_mark
 from climdask.tasks import RunContext, Skipped, Superseded, Written
 from climdask.years import DayAxis
 from tests.plans import context_of, plan_of
