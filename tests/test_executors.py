@@ -17,6 +17,7 @@ from climdask.api import run
 from climdask.audit import audit
 from climdask.clusters import LocalProfile
 from climdask.config import Workflow
+from climdask.executor import _Walk
 from climdask.files import FileAccess
 from climdask.graph import build_chain
 from climdask.outputfolder import OutputFolder
@@ -153,3 +154,18 @@ def test_what_a_region_gets_does_not_depend_on_the_other_regions(tmp_path: Path)
             assert set(normal["years_per_day"].values.tolist()) == days
             assert bool(normal["tas"].isnull().all()) is (region == "east")
             assert len(normal.attrs["source_years"]) == years
+
+
+def test_the_reference_executor_keeps_no_more_blocks_than_a_window(
+    archive: Path, out: Path
+) -> None:
+    plan = climdask.plan(workflow(archive, out))
+    access = FileAccess("x", out.parent / "locks", OutputFolder(out).trace("x"))
+    access.prepare()
+    context = RunContext("x", out, plan.inventory.root, access, "fail", 0)
+    for chain in plan.chains:
+        walk = _Walk(chain, context)
+        # The last years of history stay until both legs have dropped them.
+        assert max(len(walk.held) for _ in walk.events()) <= 5 + 5 + 1
+        ends = [s for steps in chain.legs.steps.values() for s in steps[-5:]]
+        assert len(walk.held) <= len(ends)
