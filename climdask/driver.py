@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,19 +66,22 @@ def plugins(
     def on_snapshot(event: tuple[float, Any]) -> None:
         progress.update(event[1])
 
-    client.register_plugin(holder)  # workers first: a token that they do not know stops them
-    client.register_plugin(FileTokens())
-    client.register_plugin(watcher)
-    client.subscribe_topic(topic(context.run_id), on_snapshot)
-    try:
+    with ExitStack() as undo:
+
+        def at_the_end(act: Callable[..., object], *args: object) -> None:
+            undo.callback(lambda: act(*args) if client.status == "running" else None)
+
+        # Workers first: a token that they do not know stops them.
+        client.register_plugin(holder)
+        at_the_end(client.unregister_worker_plugin, holder.name)
+        client.register_plugin(FileTokens())
+        at_the_end(client.run_on_scheduler, remove_tokens, context.run_id)
+        client.register_plugin(watcher)
+        at_the_end(client.unregister_scheduler_plugin, watcher.name)
+        client.subscribe_topic(topic(context.run_id), on_snapshot)
+        at_the_end(client.unsubscribe_topic, topic(context.run_id))
         yield
         progress.update(client.run_on_scheduler(stop_watching, context.run_id))
-    finally:
-        if client.status == "running":
-            client.unsubscribe_topic(topic(context.run_id))
-            client.run_on_scheduler(remove_tokens, context.run_id)
-            client.unregister_scheduler_plugin(watcher.name)
-            client.unregister_worker_plugin(holder.name)
 
 
 def chain_tokens(plan: Plan, chain: Chain) -> set[str]:

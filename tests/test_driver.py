@@ -117,3 +117,22 @@ def test_workers_that_cannot_do_the_job_are_refused(
     monkeypatch.setattr(climdask.driver, "_facts", lambda *_: facts)
     with pytest.raises(ClusterError, match=f"worker tcp://.* {words}"):
         run(small(archive.root, out), client=client)
+
+
+def test_a_scheduler_that_cannot_hold_tokens_is_refused_and_nothing_stays_on_its_workers(
+    archive: Archive, out: Path, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(scheduler: object) -> None:
+        raise ClusterError("not this scheduler")
+
+    monkeypatch.setattr("climdask.tokens.check_scheduler", refuse)
+    with pytest.raises(ClusterError, match="not this scheduler"):
+        run(small(archive.root, out), client=client)
+    for plugins, resources in client.run(left_on_worker).values():
+        assert not [name for name in plugins if name.startswith("climdask")]
+        assert not resources
+    assert not list(out.rglob("*normal.nc"))
+
+
+def left_on_worker(dask_worker: distributed.Worker) -> tuple[list[str], dict[str, float]]:
+    return list(dask_worker.plugins), dict(dask_worker.state.total_resources)
