@@ -23,7 +23,7 @@ class Event:
     """Something that happened to a chain.
 
     Attributes:
-        stage: a key of :data:`climdask.tasks.STAGES`, or ``failed``.
+        stage: ``read``, ``window``, ``write`` or ``failed``.
         result: of a write.
         message: of a failure.
     """

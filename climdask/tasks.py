@@ -357,13 +357,3 @@ def checkpoint(
     # Also over one that an earlier run left: it may lack files that this one could read.
     save_checkpoint(path, carry)
     set_mark(context.folder, context.run_id, spec.id, at.leg, path, at.year)
-
-
-STAGES = {
-    "read": read,
-    "restore": restore,
-    "window": window,
-    "write": write,
-    "tick": tick,
-    "checkpoint": checkpoint,
-}

@@ -118,7 +118,6 @@ class FileTokens(SchedulerPlugin):  # type: ignore[misc]
         self.owner: dict[str, str] = {}
         self.fenced: dict[str, float] = {}
         self.paused: dict[str, tuple[float, float]] = {}
-        self.moves = 0
 
     async def start(self, scheduler: Any) -> None:
         """Begin to grant tokens."""
@@ -284,7 +283,6 @@ class FileTokens(SchedulerPlugin):  # type: ignore[misc]
         worker.used_resources.setdefault(token, 0)
         self.scheduler.resources.setdefault(token, {})[address] = 1
         self.owner[token] = address
-        self.moves += 1
 
     def _withdraw(self, token: str) -> None:
         """Take a token from its owner: 0, never deleted, since the scheduler counts on it."""

@@ -59,13 +59,6 @@ def is_leap(calendar: str, year: int) -> bool:
     return calendar in {"all_leap", "360_day"}
 
 
-def days_in_year(calendar: str, year: int) -> int:
-    """Return how many days ``year`` has in ``calendar``."""
-    if calendar == "360_day":
-        return 360
-    return 365 + is_leap(calendar, year)
-
-
 @dataclass(frozen=True)
 class DayAxis:
     """The days of the year that a normal has, as (month, day) pairs in order.

@@ -21,7 +21,7 @@ from climdask.executor import _Walk
 from climdask.files import FileAccess
 from climdask.graph import build_chain
 from climdask.outputfolder import OutputFolder
-from climdask.plan import Limits
+from climdask.plan import Limits, Plan
 from climdask.results import RunResult
 from climdask.tasks import RunContext
 from tests.outputs import contents, leftovers
@@ -44,6 +44,14 @@ def workflow(archive: Path, out: Path) -> Workflow:
         archive, out, variables=["pr", "tas"], scenarios=["ssp245", "ssp585"],
         regions=["global", EAST], leap_day="keep", min_years=4, output={"count": True},
     )  # fmt: skip
+
+
+def planned(archive: Path, out: Path) -> tuple[Plan, RunContext]:
+    """Return a plan and what its tasks need, to run them by other means than ``run``."""
+    plan = climdask.plan(workflow(archive, out))
+    access = FileAccess("x", out.parent / "locks", OutputFolder(out).trace("x"))
+    access.prepare()
+    return plan, RunContext("x", out, plan.inventory.root, access, "fail", 0)
 
 
 def serial(flow: Workflow) -> RunResult:
@@ -86,10 +94,7 @@ def test_every_executor_leaves_the_same_bits_and_opens_each_file_once(
 def test_the_graph_run_by_dasks_own_threads_leaves_the_same_bits(
     archive: Path, out: Path, reference: dict[str, Any]
 ) -> None:
-    plan = climdask.plan(workflow(archive, out))
-    access = FileAccess("x", out.parent / "locks", OutputFolder(out).trace("x"))
-    access.prepare()
-    context = RunContext("x", out, plan.inventory.root, access, "fail", 0)
+    plan, context = planned(archive, out)
     for chain in plan.chains:
         graph = build_chain(plan, chain, context)
         dask.threaded.get(graph.tasks, graph.wanted)
@@ -159,10 +164,7 @@ def test_what_a_region_gets_does_not_depend_on_the_other_regions(tmp_path: Path)
 def test_the_reference_executor_keeps_no_more_blocks_than_a_window(
     archive: Path, out: Path
 ) -> None:
-    plan = climdask.plan(workflow(archive, out))
-    access = FileAccess("x", out.parent / "locks", OutputFolder(out).trace("x"))
-    access.prepare()
-    context = RunContext("x", out, plan.inventory.root, access, "fail", 0)
+    plan, context = planned(archive, out)
     for chain in plan.chains:
         walk = _Walk(chain, context)
         # The last years of history stay until both legs have dropped them.
