@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from climdask.atomicfiles import atomically
 from climdask.errors import DataError
-from climdask.normalfile import atomically
 from climdask.normals import RunningNormal
 from climdask.outputfolder import OutputFolder, write_text
 from climdask.plan import Chain

@@ -116,7 +116,7 @@ class Output(_Section):
 
     root: Path = Field(Path("normals"), description="Folder for the normals.")
     format: Literal["netcdf"] = Field("netcdf", description="Format of the normals.")
-    deflate_level: int = Field(4, ge=0, le=9, description="zlib level of the normals, 0 for none.")
+    compression_level: int = Field(4, ge=0, le=9, description="Level of compression, 0 for none.")
     count: bool = Field(False, description="Also write the number of values behind each mean.")
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import filelock
 
+from climdask.atomicfiles import atomically, remove_temporaries
 from climdask.errors import OutputError, UserError
-from climdask.normalfile import atomically, remove_temporaries
 
 
 @dataclass(frozen=True)
@@ -118,5 +118,5 @@ def new_run_id() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file; for use with :func:`~climdask.normalfile.atomically`."""
+    """Write a text file; for use with :func:`~climdask.atomicfiles.atomically`."""
     path.write_text(text, encoding="utf-8")

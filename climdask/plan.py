@@ -112,7 +112,7 @@ class ChainSpec:
     periods: Periods
     min_years: int
     count: bool
-    deflate_level: int
+    compression_level: int
 
     @property
     def window(self) -> int:

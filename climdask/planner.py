@@ -175,7 +175,7 @@ class _ChainMaker:
             Periods(flow.historical, self.last_historical_year, flow.window),
             flow.years_needed,
             flow.output.count,
-            flow.output.deflate_level,
+            flow.output.compression_level,
         )
 
     def _pending(self, spec: ChainSpec, leg: str, targets: Sequence[int]) -> tuple[int, ...]:

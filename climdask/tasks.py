@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from climdask.cfnormal import NormalField
 from climdask.chains import BlockId, CarryId, Read, Step
 from climdask.checkpoints import WindowSum, load_checkpoint, newest_marks, save_checkpoint, set_mark
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
 from climdask.files import FileAccess, process_id
 from climdask.netcdf import PassingError, read_years
-from climdask.normalfile import NormalField, write_normal
+from climdask.normalfile import write_normal
 from climdask.normals import Block, MissingRule, RunningNormal, join_blocks, needed_values
 from climdask.outputfolder import OutputFolder
 from climdask.plan import ChainSpec, WriteJob

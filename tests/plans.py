@@ -37,7 +37,7 @@ def spec_of(
     window: int = 30,
     min_years: int = 25,
     count: bool = False,
-    deflate_level: int = 4,
+    compression_level: int = 4,
 ) -> ChainSpec:
     """Return the facts of a chain that has this header."""
     model, member, grid = "ACCESS-CM2", "r1i1p1f1", "gn"
@@ -53,7 +53,7 @@ def spec_of(
         Periods("historical", 2014, window),
         min_years,
         count,
-        deflate_level,
+        compression_level,
     )
 
 

@@ -42,7 +42,7 @@ def test_a_minimal_workflow_has_the_documented_defaults() -> None:
     assert (flow.historical, flow.scenarios, flow.targets) == ("historical", [], ["all"])
     assert (flow.models, flow.members, flow.grids) == (None, None, None)
     assert flow.partial_windows is False
-    assert (flow.output.root, flow.output.deflate_level, flow.output.count) == (
+    assert (flow.output.root, flow.output.compression_level, flow.output.count) == (
         Path("normals"), 4, False,
     )  # fmt: skip
     assert (flow.run.cores_per_variable, flow.run.on_bad_file, flow.run.retries) == (1, "fail", 2)
@@ -247,7 +247,7 @@ def test_a_workflow_cannot_be_changed() -> None:
         ({"run": {"cores_per_variable": 0}}, ["run.cores_per_variable: 0"]),
         ({"run": {"lock_timeout": 0}}, ["run.lock_timeout: 0", "greater than 0"]),
         ({"run": {"retries": -1}}, ["run.retries: -1"]),
-        ({"output": {"deflate_level": 10}}, ["output.deflate_level: 10", "9"]),
+        ({"output": {"compression_level": 10}}, ["output.compression_level: 10", "9"]),
         ({"output": {"count": "maybe"}}, ["output.count: 'maybe'", "boolean"]),
         # choices
         ({"leap_day": "dorp"}, ["leap_day: 'dorp'", "'drop' or 'keep'", 'did you mean "drop"?']),
@@ -362,7 +362,7 @@ workflows = st.fixed_dictionaries(
         "targets": one_or_more(st.integers(1900, 2100) | st.sampled_from(["all", "1980-1990"])),
         "output": st.fixed_dictionaries(
             {}, optional={"root": st.just("out"), "count": st.booleans(),
-                          "deflate_level": st.integers(0, 9), "format": st.just("netcdf")},
+                          "compression_level": st.integers(0, 9), "format": st.just("netcdf")},
         ),
         "run": st.fixed_dictionaries(
             {}, optional={"lookahead": st.integers(1, 9) | st.none(), "lock_dir": st.just("/locks"),

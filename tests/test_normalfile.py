@@ -19,9 +19,11 @@ import pytest
 import xarray as xr
 
 from climdask import normalfile
+from climdask.atomicfiles import atomically, remove_temporaries
+from climdask.cfnormal import NormalField
 from climdask.errors import OutputError
 from climdask.netcdf import read_header
-from climdask.normalfile import FILL, NormalField, atomically, remove_temporaries, write_normal
+from climdask.normalfile import FILL, write_normal
 from climdask.plan import ChainSpec
 from climdask.regions import GLOBAL, Box
 from climdask.years import Window
@@ -40,7 +42,7 @@ def spec_like(
     leap_day: str = "drop",
     boxes: Sequence[Box] = (GLOBAL,),
     count: bool = False,
-    deflate_level: int = 4,
+    compression_level: int = 4,
     **style: Any,
 ) -> ChainSpec:
     """Return the spec of a chain whose files look like the one written here."""
@@ -51,7 +53,7 @@ def spec_like(
         boxes=boxes,
         leap_day=leap_day,
         count=count,
-        deflate_level=deflate_level,
+        compression_level=compression_level,
     )
 
 
@@ -215,7 +217,7 @@ def test_no_count_is_written_unless_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 9])
 def test_the_field_is_stored_as_asked_in_chunks_of_whole_days(tmp_path: Path, level: int) -> None:
-    spec = spec_like(tmp_path, deflate_level=level)
+    spec = spec_like(tmp_path, compression_level=level)
     write_sample(tmp_path / "normal.nc", spec)
     with netCDF4.Dataset(tmp_path / "normal.nc") as dataset:
         filters = dataset["tas"].filters()
@@ -463,7 +465,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_nothing_but_an_error(small_disk: Path, tmp_path: Path) -> None:
-    spec = spec_like(tmp_path, deflate_level=0, count=True)
+    spec = spec_like(tmp_path, compression_level=0, count=True)
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 70_000)
     path = small_disk / "normal.nc"
@@ -472,7 +474,7 @@ def test_a_full_disk_leaves_nothing_but_an_error(small_disk: Path, tmp_path: Pat
     assert names(small_disk) == ["ballast"]
     assert shutil.disk_usage(small_disk).used < 80_000, "the space of the failed file is free again"
     ballast.unlink()
-    small = replace(spec, count=False, deflate_level=9)
+    small = replace(spec, count=False, compression_level=9)
     field = write_sample(path, small)
     with netCDF4.Dataset(path) as dataset:
         np.testing.assert_array_equal(dataset["tas"][:].filled(np.nan), field.values)

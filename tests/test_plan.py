@@ -403,7 +403,7 @@ def test_names_and_hashes_do_not_depend_on_what_else_is_wanted():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"output": {"deflate_level": 9}},
+        {"output": {"compression_level": 9}},
         {"output": {"root": "elsewhere"}},
         {"input": {"root": "/moved"}},
         {"run": {"lookahead": 7, "cores_per_variable": 3, "checkpoint_every": 2}},
@@ -464,7 +464,7 @@ def test_a_hash_tells_which_of_two_overlapping_files_gives_a_year():
 
 def test_the_hash_of_a_saved_sum_is_of_its_window_and_the_cells():
     chain = only(plan(targets="1990-2020"))
-    same = only(plan(targets=2000, min_years=20, output={"count": True, "deflate_level": 0}))
+    same = only(plan(targets=2000, min_years=20, output={"count": True, "compression_level": 0}))
     for leg, year in (("historical", 2000), ("ssp245", 2020)):
         assert chain.carry_hash(leg, year) == same.carry_hash(leg, year)
     assert chain.carry_hash("historical", 2000) != chain.carry_hash("historical", 2001)
@@ -638,9 +638,11 @@ def test_a_region_without_a_cell_is_an_error():
 
 
 def test_a_chain_knows_what_its_tasks_need():
-    spec = only(plan(leap_day="keep", window=20, output={"count": True, "deflate_level": 2})).spec
+    spec = only(
+        plan(leap_day="keep", window=20, output={"count": True, "compression_level": 2})
+    ).spec
     assert (spec.id, spec.window, spec.min_years) == ("M/r1i1p1f1/gn/pr", 20, 17)  # ceil(16.7)
-    assert (spec.count, spec.deflate_level) == (True, 2)
+    assert (spec.count, spec.compression_level) == (True, 2)
     assert (len(spec.axis), spec.cell_days) == (366, 366 * 9)
 
 
