@@ -14,7 +14,7 @@ from climdask.errors import OutputError
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
-def atomically(path: Path, fill: Callable[[Path], None]) -> None:
+def atomically(path: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write a temporary file, sync it, and rename it to ``path``.
 
     Raises:
@@ -28,16 +28,14 @@ def atomically(path: Path, fill: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # netCDF4 raises RuntimeError on a full disk
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        reason = error.strerror or error
         raise OutputError(
             f"{path}: cannot be written ({reason}); is the disk full or read-only? "
             "Nothing half-written is left: free some space and run again"
         ) from error
     finally:
         with suppress(OSError):  # it is renamed, or was never made
-            # HDF5 cannot close a file on a full disk, and an open file keeps its space.
-            os.truncate(temporary, 0)
             temporary.unlink()
 
 

@@ -39,6 +39,7 @@ class Audit:
         torn: unfinished lines of traces.
         skipped: files left out under ``on_bad_file: skip``, with the reason.
         incomplete: files whose year lacks days, with how many.
+        slow: files that were read through the netCDF library, and why.
     """
 
     opens: int = 0
@@ -52,6 +53,7 @@ class Audit:
     torn: int = 0
     skipped: tuple[tuple[str, str], ...] = ()
     incomplete: tuple[tuple[str, str], ...] = ()
+    slow: tuple[tuple[str, str], ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -99,6 +101,7 @@ def audit(trace_dirs: Iterable[Path]) -> Audit:
         torn=torn,
         skipped=_notes(events, "skip"),
         incomplete=_notes(events, "incomplete"),
+        slow=_notes(events, "slow"),
     )
 
 

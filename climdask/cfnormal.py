@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from climdask import precision
 from climdask.plan import ChainSpec
 from climdask.regions import RegionCells
 from climdask.version import __version__
@@ -123,13 +124,15 @@ def field_variables(spec: ChainSpec, field: NormalField) -> list[CfVariable]:
         ancillary["count"] = "number of years with a valid value"
         found.insert(0, CfVariable("count", dims, field.count))
     about = _field_attributes(spec) | {"ancillary_variables": " ".join(ancillary)}
-    return [
-        CfVariable(spec.variable, dims, field.values, about),
-        *(
-            CfVariable(v.name, v.dims, v.values, {"units": "1", "long_name": ancillary[v.name]})
-            for v in found
-        ),
+    more = [
+        CfVariable(v.name, v.dims, v.values, {"units": "1", "long_name": ancillary[v.name]})
+        for v in found
     ]
+    if spec.significant_digits:
+        about |= precision.field_attributes(spec.significant_digits)
+        nothing = np.array(0, dtype=np.int8)
+        more.append(CfVariable(precision.CONTAINER, (), nothing, precision.container_attributes()))
+    return [CfVariable(spec.variable, dims, field.values, about), *more]
 
 
 def _field_attributes(spec: ChainSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -175,6 +175,11 @@ def _end(result: RunResult) -> int:
             console.print(f"{kind}: {where}{reason}", markup=False, soft_wrap=True)
         if len(found) > 20:
             console.print(f"{kind}: and {len(found) - 20} more files, see the manifest")
+    for reason, files in _by_reason(result.audit.slow).items():
+        console.print(
+            f"note: {len(files)} files were read through the netCDF library, which is slower: "
+            f"{reason} ({files[0]})", markup=False, soft_wrap=True,
+        )  # fmt: skip
     for name in result.failures.keys() - {row.id for row in result.rows}:
         console.print(f"failed: {name}: {result.failures[name]}", markup=False, soft_wrap=True)
     made = f"{len(result.outputs)} of {result.plan.n_all} normals are in {result.folder.root}"
@@ -183,6 +188,14 @@ def _end(result: RunResult) -> int:
     console.print(f"{made}; {clock(result.seconds)} elapsed", markup=False, soft_wrap=True)
     console.print(f"audit: {result.audit}", markup=False, soft_wrap=True)
     return result.exit_code
+
+
+def _by_reason(notes: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Group notes of files by what they say."""
+    found: dict[str, list[str]] = {}
+    for file, reason in notes:
+        found.setdefault(reason, []).append(file)
+    return found
 
 
 def _audit(arguments: argparse.Namespace) -> int:

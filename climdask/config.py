@@ -24,6 +24,7 @@ from pydantic import (
 
 from climdask.errors import ConfigError, InventoryError, did_you_mean
 from climdask.inventory import PATTERNS, Query, check_pattern
+from climdask.precision import MOST_DIGITS
 from climdask.regions import DEFAULT_REGIONS, Box
 from climdask.yamlfiles import NAME, VARIABLE, read_yaml, validate
 
@@ -116,7 +117,15 @@ class Output(_Section):
 
     root: Path = Field(Path("normals"), description="Folder for the normals.")
     format: Literal["netcdf"] = Field("netcdf", description="Format of the normals.")
-    compression_level: int = Field(4, ge=0, le=9, description="Level of compression, 0 for none.")
+    compression_level: int = Field(
+        1, ge=0, le=9, description="0 for none; 1 is fast, 9 is slow and a little smaller."
+    )
+    significant_digits: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_DIGITS,
+        description="Digits to round the normals to; all if left out.",
+    )
     count: bool = Field(False, description="Also write the number of values behind each mean.")
 
 

@@ -10,36 +10,38 @@ import numpy as np
 import numpy.typing as npt
 
 
-def decode(raw: npt.NDArray[Any], attributes: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    """Turn stored values into float32, NaN where missing (CF 2.5.1 and 8.1).
+class Decoder:
+    """Turns stored values of one variable into float32, NaN where missing (CF 2.5.1 and 8.1)."""
 
-    Args:
-        raw: stored values, any shape and numeric dtype.
-        attributes: of the variable.
-    """
-    missing = np.zeros(raw.shape, dtype=bool)
-    unsigned = str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i"
-    for value in _missing_values(raw.dtype, attributes, unsigned=unsigned):
-        missing |= raw == value
-    if unsigned:
-        raw = raw.view(raw.dtype.str.replace("i", "u"))
-    packed = "scale_factor" in attributes or "add_offset" in attributes
-    if packed:
-        scale = float(attributes.get("scale_factor", 1.0))
-        unpacked = raw * np.float64(scale) + float(attributes.get("add_offset", 0.0))
-    else:
-        unpacked = raw
-    with np.errstate(over="ignore"):
-        out = unpacked.astype(np.float32)
-    missing |= ~np.isfinite(out)
-    for bound, beyond in zip(_valid_range(attributes), (np.less, np.greater), strict=True):
-        if bound is not None:
-            # A real bound of packed integers is one of the unpacked values (NUG, appendix A).
-            of_unpacked = packed and bound.dtype.kind == "f" and raw.dtype.kind != "f"
-            values = out if of_unpacked else raw
-            missing |= beyond(values, _as_stored(bound, values.dtype))
-    out[missing] = np.nan
-    return out
+    def __init__(self, dtype: np.dtype[Any], attributes: Mapping[str, Any]) -> None:
+        """Prepare for values of a numeric dtype, from the attributes of their variable."""
+        self.is_unsigned = (
+            str(attributes.get("_Unsigned", "")).lower() == "true" and dtype.kind == "i"
+        )
+        found = _missing_values(dtype, attributes, unsigned=self.is_unsigned)
+        self.missing = tuple({value.tobytes(): value for value in found}.values())
+        self.is_packed = "scale_factor" in attributes or "add_offset" in attributes
+        self.scale = np.float64(attributes.get("scale_factor", 1.0))
+        self.offset = float(attributes.get("add_offset", 0.0))
+        self.range = _valid_range(attributes)
+
+    def __call__(self, raw: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return a new float32 array of the shape of ``raw``, which stays as it is."""
+        stored = raw.view(raw.dtype.str.replace("i", "u")) if self.is_unsigned else raw
+        unpacked = stored * self.scale + self.offset if self.is_packed else stored
+        with np.errstate(over="ignore"):
+            out = unpacked.astype(np.float32)
+        missing = ~np.isfinite(out)
+        for value in self.missing:
+            missing |= raw == value
+        for bound, beyond in zip(self.range, (np.less, np.greater), strict=True):
+            if bound is not None:
+                # A real bound of packed integers is one of the unpacked values (NUG, appendix A).
+                is_real = bound.dtype.kind == "f" and stored.dtype.kind != "f"
+                values = out if self.is_packed and is_real else stored
+                missing |= beyond(values, _as_stored(bound, values.dtype))
+        np.copyto(out, np.float32(np.nan), where=missing)
+        return out
 
 
 def _missing_values(

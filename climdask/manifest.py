@@ -76,6 +76,7 @@ def manifest(
             "unproven": len(audit.unproven),
             "skipped": [list(s) for s in audit.skipped],
             "incomplete": [list(s) for s in audit.incomplete],
+            "read_through_netcdf4": [list(s) for s in audit.slow],
         }
     return content
 
@@ -85,6 +86,6 @@ def _inputs(chain: Chain) -> list[InputFile]:
 
 
 def _versions() -> dict[str, str]:
-    names = ("dask", "distributed", "xarray", "netCDF4", "numpy", "zarr", "bokeh")
+    names = ("dask", "distributed", "xarray", "netCDF4", "h5py", "numpy", "zarr", "bokeh")
     versions = {"climdask": __version__, "python": platform.python_version()}
     return versions | {name: version(name) for name in names}

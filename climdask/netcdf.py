@@ -1,8 +1,8 @@
-"""NetCDF: the header and the years of an input file, and the normals as CF NetCDF-4.
+"""NetCDF: opening an input file, its header, and whether it agrees with its chain.
 
 netCDF4 and HDF5 are not safe within a process: threads that have different files open crash it
 (netcdf4-python#1405). Every call into the library is made under :data:`NETCDF_LOCK`, writes
-included, and nothing lazy leaves this module.
+included, and nothing lazy leaves a task.
 """
 
 from __future__ import annotations
@@ -27,18 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask import netcdf3
-from climdask.decoding import decode
 from climdask.errors import InconsistentFile, UnreadableFile, did_you_mean
 from climdask.headers import Attributes, Header, Scalar
-from climdask.hyperslabs import Slab, choose_slabs
-from climdask.normals import Block
-from climdask.regions import Grid, Selection
-from climdask.years import DayAxis, canonical_calendar
+from climdask.regions import Grid
+from climdask.years import canonical_calendar
 
 NETCDF_LOCK = threading.Lock()
-
-# Bytes that are decoded at once while a year is read.
-PIECE_BYTES = 64 << 20
 
 # Attributes that describe storage or other files, and would be wrong on a normal.
 _STORAGE = {
@@ -59,7 +53,7 @@ class PassingError(UnreadableFile):
 
 
 @contextmanager
-def _dataset(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """Open a file under the library's lock; its errors come out as errors of the file."""
     with NETCDF_LOCK:
         try:
@@ -113,7 +107,7 @@ def read_header(path: Path, variable: str) -> Header:
         UnreadableFile: the file is damaged or no NetCDF.
         InconsistentFile: it lacks the variable, or a time, latitude or longitude axis.
     """
-    with _dataset(path) as dataset:
+    with opened(path) as dataset:
         return _header(path, dataset, variable)
 
 
@@ -138,7 +132,7 @@ def _header(path: Path, dataset: Any, variable: str) -> Header:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Names of the coordinate variables, and the places of their dimensions in the variable."""
 
     time: str
@@ -148,7 +142,7 @@ class _Layout:
     shape: tuple[int, ...]
 
 
-def _layout(path: Path, dataset: Any, variable: str) -> _Layout:
+def _layout(path: Path, dataset: Any, variable: str) -> Layout:
     if variable not in dataset.variables:
         there = [n for n, v in dataset.variables.items() if len(v.dimensions) >= 3]
         raise InconsistentFile(
@@ -177,7 +171,7 @@ def _layout(path: Path, dataset: Any, variable: str) -> _Layout:
                 "rectilinear grid and a time coordinate with CF units"
             )
     (time, t), (lat, y), (lon, x) = (found[k] for k in ("time", "lat", "lon"))
-    return _Layout(time, lat, lon, (t, y, x), tuple(var.shape))
+    return Layout(time, lat, lon, (t, y, x), tuple(var.shape))
 
 
 def _kind(coordinate: Any, dim: str) -> str:
@@ -194,7 +188,7 @@ def _kind(coordinate: Any, dim: str) -> str:
     return {"latitude": "lat", "lat": "lat", "longitude": "lon", "lon": "lon"}.get(dim.lower(), "")
 
 
-def _grid(dataset: Any, layout: _Layout) -> Grid:
+def _grid(dataset: Any, layout: Layout) -> Grid:
     def values(name: str) -> npt.NDArray[np.float64]:
         return np.asarray(dataset.variables[name][:], dtype=np.float64)
 
@@ -211,7 +205,7 @@ def _attributes(var: Any, *, without: set[str]) -> Attributes:
     return tuple((k, var.getncattr(k)) for k in var.ncattrs() if k not in without)
 
 
-def _scalars(dataset: Any, var: Any, layout: _Layout) -> Iterator[Scalar]:
+def _scalars(dataset: Any, var: Any, layout: Layout) -> Iterator[Scalar]:
     """Yield coordinates of one value: scalar ones, and levels that are dimensions of length 1."""
     levels = [d for d in var.dimensions if d not in (layout.time, layout.lat, layout.lon)]
     for name in dict.fromkeys((*levels, *str(getattr(var, "coordinates", "")).split())):
@@ -223,51 +217,21 @@ def _scalars(dataset: Any, var: Any, layout: _Layout) -> Iterator[Scalar]:
             yield Scalar(name, value, _attributes(coordinate, without=_STORAGE))
 
 
-# ---------------------------------------------------------------- years
-
-
-def read_years(
-    path: Path, expected: Header, axis: DayAxis, selection: Selection, years: Sequence[int]
-) -> list[Block]:
-    """Read some years of a file, with one opening. The caller holds the right to open it.
-
-    Args:
-        path: the file.
-        expected: the header of the chain, which this file must agree with.
-        axis: the days of a block.
-        selection: the cells of a block.
-        years: the years to read; the file may hold more.
-
-    Returns:
-        A block for each year, float32 [day, cell], NaN where missing. Values that are infinite,
-        equal to a fill or missing value, or outside ``valid_range`` are missing (CF 2.5.1).
-
-    Raises:
-        UnreadableFile: the file is damaged or no NetCDF.
-        InconsistentFile: it contradicts its name or the chain.
-    """
-    with _dataset(path) as dataset:
-        layout, days = _agreed(path, dataset, expected, years)
-        var = dataset.variables[expected.variable]
-        chunk = _chunk(var, layout)
-        slabs = choose_slabs(selection, expected.grid.lon.size, chunk[1:] if chunk else (1, 1))
-        return [_read_year(var, layout, slabs, days, axis, selection, y) for y in years]
+# ---------------------------------------------------------------- agreement
 
 
 def check_file(path: Path, expected: Header, years: Sequence[int]) -> None:
-    """Check all of a file but its values, as :func:`read_years` does.
+    """Check all of a file but its values, as :func:`climdask.reading.read_years` does.
 
     Raises:
         UnreadableFile: the file is damaged or no NetCDF.
         InconsistentFile: it contradicts its name or the chain.
     """
-    with _dataset(path) as dataset:
-        _agreed(path, dataset, expected, years)
+    with opened(path) as dataset:
+        agreed(path, dataset, expected, years)
 
 
-def _agreed(
-    path: Path, dataset: Any, expected: Header, years: Sequence[int]
-) -> tuple[_Layout, _Days]:
+def agreed(path: Path, dataset: Any, expected: Header, years: Sequence[int]) -> tuple[Layout, Days]:
     """Return what is needed to read some years of a file that agrees with its chain."""
     header = _header(path, dataset, expected.variable)
     different = expected.differences(header)
@@ -289,7 +253,7 @@ def _agreed(
 
 
 @dataclass(frozen=True)
-class _Days:
+class Days:
     """Year, month and day of each time step; in order, no day twice."""
 
     years: npt.NDArray[np.int64]
@@ -297,7 +261,7 @@ class _Days:
     days: npt.NDArray[np.int64]
 
 
-def _days(path: Path, time: Any, calendar: str) -> _Days:
+def _days(path: Path, time: Any, calendar: str) -> Days:
     stamps = np.ma.getdata(time[:]).astype(np.float64)
     if stamps.size == 0:
         raise InconsistentFile(f"{path}: its time axis is empty")
@@ -323,54 +287,4 @@ def _days(path: Path, time: Any, calendar: str) -> _Days:
             f"{path}: {year}-{month:02}-{day:02} is there twice; expected one step a day "
             "(cdo -daymean makes daily means)"
         )
-    return _Days(*parts.T)
-
-
-def _read_year(
-    var: Any,
-    layout: _Layout,
-    slabs: Sequence[Slab],
-    days: _Days,
-    axis: DayAxis,
-    selection: Selection,
-    year: int,
-) -> Block:
-    steps = np.flatnonzero(days.years == year)
-    places = axis.positions(days.months[steps], days.days[steps])
-    values = np.full((len(axis), selection.cells.size), np.nan, dtype=np.float32)
-    attributes = {k: var.getncattr(k) for k in var.ncattrs()}
-    for slab in slabs:
-        length = _piece_length(var, layout, slab)
-        for first in range(int(steps[0]), int(steps[-1]) + 1, length):
-            piece = slice(first, min(first + length, int(steps[-1]) + 1))
-            index: list[Any] = [0] * var.ndim
-            for place, part in zip(layout.order, (piece, slab.rows, slab.columns), strict=True):
-                index[place] = part
-            raw = _in_order(np.ma.getdata(var[tuple(index)]), layout)
-            picked = raw.reshape(raw.shape[0], -1)[:, slab.inside]
-            to = places[first - steps[0] : piece.stop - steps[0]]
-            kept = to >= 0
-            decoded = decode(picked if kept.all() else picked[kept], attributes)
-            values[to[kept][:, None], slab.places[None, :]] = decoded
-    return Block.of(year, values)
-
-
-def _piece_length(var: Any, layout: _Layout, slab: Slab) -> int:
-    """Return the time steps to read at once: whole chunks, about :data:`PIECE_BYTES`."""
-    length = max(1, PIECE_BYTES // max(1, slab.size * int(var.dtype.itemsize)))
-    chunk = _chunk(var, layout)
-    return max(chunk[0], length // chunk[0] * chunk[0]) if chunk else length
-
-
-def _chunk(var: Any, layout: _Layout) -> tuple[int, int, int] | None:
-    """Return time steps, latitudes and longitudes of a chunk; None if there are no chunks."""
-    chunking = var.chunking()
-    if not isinstance(chunking, list | tuple):
-        return None
-    t, y, x = (int(chunking[place]) for place in layout.order)
-    return t, y, x
-
-
-def _in_order(raw: npt.NDArray[Any], layout: _Layout) -> npt.NDArray[Any]:
-    """Bring (time, lat, lon) into that order; the other dimensions are gone already."""
-    return raw.transpose(np.argsort(np.argsort(layout.order)))
+    return Days(*parts.T)

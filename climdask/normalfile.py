@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import netCDF4
 import numpy as np
+import numpy.typing as npt
 
 from climdask.atomicfiles import atomically
 from climdask.cfnormal import (
@@ -19,6 +23,7 @@ from climdask.cfnormal import (
     time_variables,
     title,
 )
+from climdask.chunkcodecs import deflated, shuffled
 from climdask.netcdf import NETCDF_LOCK
 from climdask.plan import ChainSpec
 from climdask.regions import RegionCells
@@ -33,6 +38,9 @@ def write_normal(
 ) -> None:
     """Write a normal; the file appears whole or not at all.
 
+    netCDF4 makes the header, and everything small, in memory; the chunks of what is gridded are
+    compressed outside the library and its lock, and added as they are.
+
     Raises:
         OutputError: the disk is full or cannot be written.
     """
@@ -41,43 +49,73 @@ def write_normal(
         *place_variables(spec, region),
         *field_variables(spec, field),
     ]
+    image = io.BytesIO(
+        _header(spec, region, variables, _global_attributes(spec, region, window, field))
+    )
+    gridded = [(v, _chunks(v, spec.compression_level)) for v in variables if v.is_gridded]
+    with h5py.File(image, "r+") as file:
+        for variable, chunks in gridded:
+            for first, chunk in chunks:
+                file[variable.name].id.write_direct_chunk((first, 0, 0), chunk)
+    atomically(path, lambda temporary: temporary.write_bytes(image.getbuffer()))
+
+
+def _header(
+    spec: ChainSpec,
+    region: RegionCells,
+    variables: Sequence[CfVariable],
+    attributes: Mapping[str, Any],
+) -> bytes:
+    """Return a NetCDF-4 file with everything in it but the gridded values."""
     sizes = {"time": len(spec.axis), "bnds": 2, "lat": region.lat.size, "lon": region.lon.size}
-
-    def fill(temporary: Path) -> None:
-        with NETCDF_LOCK, netCDF4.Dataset(temporary, "w", format="NETCDF4_CLASSIC") as dataset:
-            for name, size in sizes.items():
-                dataset.createDimension(name, size)
-            for variable in variables:
-                _write_variable(dataset, spec, variable)
-            dataset.setncatts(_global_attributes(spec, region, window, field))
-
-    atomically(path, fill)
+    with NETCDF_LOCK:
+        dataset = netCDF4.Dataset("header", "w", format="NETCDF4_CLASSIC", memory=1)
+        for name, size in sizes.items():
+            dataset.createDimension(name, size)
+        for variable in variables:
+            _define(dataset, spec.compression_level, variable)
+        dataset.setncatts(attributes)
+        return bytes(dataset.close())
 
 
-def _write_variable(dataset: Any, spec: ChainSpec, variable: CfVariable) -> None:
-    values, attributes = variable.values, dict(variable.attributes)
+def _define(dataset: Any, level: int, variable: CfVariable) -> None:
+    attributes = {key: _classic(value) for key, value in variable.attributes.items()}
     storage: dict[str, Any] = {"fill_value": False}
     if variable.is_gridded:
-        storage = _storage(spec, variable)
-    if variable.is_gridded and values.dtype.kind == "f":
-        values = np.where(np.isnan(values), FILL, values)
-        storage["fill_value"] = FILL
-        attributes["missing_value"] = FILL
-    made = dataset.createVariable(variable.name, values.dtype, variable.dims, **storage)
+        storage = {
+            "zlib": level > 0,
+            "complevel": level,
+            "shuffle": level > 0,
+            "chunksizes": (_chunk_days(variable.values), *variable.values.shape[1:]),
+        }
+        if variable.values.dtype.kind == "f":
+            storage["fill_value"] = FILL
+            attributes["missing_value"] = FILL
+    made = dataset.createVariable(variable.name, variable.values.dtype, variable.dims, **storage)
     made.set_auto_maskandscale(False)
-    made.setncatts({key: _classic(value) for key, value in attributes.items()})
-    made[...] = values
+    made.setncatts(attributes)
+    if not variable.is_gridded:
+        made[...] = variable.values
 
 
-def _storage(spec: ChainSpec, variable: CfVariable) -> dict[str, Any]:
-    n_days, *grid = variable.values.shape
-    days = max(1, CHUNK_BYTES // (4 * int(np.prod(grid))))
-    return {
-        "zlib": spec.compression_level > 0,
-        "complevel": spec.compression_level,
-        "shuffle": spec.compression_level > 0,
-        "chunksizes": (min(days, n_days), *grid),
-    }
+def _chunk_days(values: npt.NDArray[Any]) -> int:
+    """Return how many days of the whole region make a chunk of about :data:`CHUNK_BYTES`."""
+    return min(len(values), max(1, CHUNK_BYTES // int(values[0].nbytes)))
+
+
+def _chunks(variable: CfVariable, level: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the first day of each chunk, and its bytes as HDF5 stores them."""
+    values = variable.values
+    days = _chunk_days(values)
+    for first in range(0, values.shape[0], days):
+        part = values[first : first + days]
+        if values.dtype.kind == "f":
+            part = np.where(np.isnan(part), FILL, part)
+        chunk = np.zeros(
+            (days, *values.shape[1:]), dtype=values.dtype
+        )  # the last has days to spare
+        chunk[: len(part)] = part
+        yield first, deflated(shuffled(chunk), level) if level else chunk.tobytes()
 
 
 def _classic(value: Any) -> Any:

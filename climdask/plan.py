@@ -99,6 +99,7 @@ class ChainSpec:
         selection: the cells of all regions.
         min_years: source years that a normal needs.
         count: whether the number of values is written too.
+        significant_digits: that the normals are rounded to; None for all.
     """
 
     id: str
@@ -113,6 +114,7 @@ class ChainSpec:
     min_years: int
     count: bool
     compression_level: int
+    significant_digits: int | None = None
 
     @property
     def window(self) -> int:
@@ -220,7 +222,8 @@ class Chain:
         and the keys of the workflow that change its numbers.
         """
         keys = [OUTPUT_VERSION, self.spec.window, self.spec.min_years, self.spec.axis.leap_day]
-        return _digest(keys, self.spec.count, _edges(box), window_files)
+        shown = [self.spec.count, self.spec.significant_digits]
+        return _digest(keys, shown, _edges(box), window_files)
 
     def carry_hash(self, leg: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""

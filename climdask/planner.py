@@ -176,6 +176,7 @@ class _ChainMaker:
             flow.years_needed,
             flow.output.count,
             flow.output.compression_level,
+            flow.output.significant_digits,
         )
 
     def _pending(self, spec: ChainSpec, leg: str, targets: Sequence[int]) -> tuple[int, ...]:

@@ -22,11 +22,13 @@ from climdask.chains import BlockId, CarryId, Read, Step
 from climdask.checkpoints import WindowSum, load_checkpoint, newest_marks, save_checkpoint, set_mark
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
 from climdask.files import FileAccess, process_id
-from climdask.netcdf import PassingError, read_years
+from climdask.netcdf import PassingError
 from climdask.normalfile import write_normal
 from climdask.normals import Block, MissingRule, RunningNormal, join_blocks, needed_values
 from climdask.outputfolder import OutputFolder
 from climdask.plan import ChainSpec, WriteJob
+from climdask.precision import rounded
+from climdask.reading import read_years
 from climdask.regions import RegionCells
 from climdask.state import record_done
 from climdask.years import run_lengths
@@ -122,7 +124,10 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
     while True:
         try:
             with context.access.opening(path):
-                blocks = read_years(path, spec.header, spec.axis, spec.selection, years)
+                blocks = read_years(
+                    path, spec.header, spec.axis, spec.selection, years,
+                    slow=lambda reason: context.access.note("slow", path, reason=reason),
+                )  # fmt: skip
             _note_incomplete(spec, context, job, blocks)
             return tuple(blocks)
         except (PassingError, OSError) as error:
@@ -293,6 +298,8 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
         )
     needed = needed_values(MissingRule(spec.min_years, spec.window), spec.axis, job.window)
     mean = carry.normal(needed, spec.min_years)
+    if spec.significant_digits:
+        mean = rounded(mean, spec.significant_digits)
     places = {region.box.name: n for n, region in enumerate(spec.selection.regions)}
     for file in job.files:
         region = spec.selection.regions[places[file.region]]

@@ -37,7 +37,8 @@ def spec_of(
     window: int = 30,
     min_years: int = 25,
     count: bool = False,
-    compression_level: int = 4,
+    compression_level: int = 1,
+    significant_digits: int | None = None,
 ) -> ChainSpec:
     """Return the facts of a chain that has this header."""
     model, member, grid = "ACCESS-CM2", "r1i1p1f1", "gn"
@@ -54,6 +55,7 @@ def spec_of(
         min_years,
         count,
         compression_level,
+        significant_digits,
     )
 
 

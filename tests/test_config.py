@@ -43,7 +43,7 @@ def test_a_minimal_workflow_has_the_documented_defaults() -> None:
     assert (flow.models, flow.members, flow.grids) == (None, None, None)
     assert flow.partial_windows is False
     assert (flow.output.root, flow.output.compression_level, flow.output.count) == (
-        Path("normals"), 4, False,
+        Path("normals"), 1, False,
     )  # fmt: skip
     assert (flow.run.cores_per_variable, flow.run.on_bad_file, flow.run.retries) == (1, "fail", 2)
     assert flow.boxes == (DEFAULT_REGIONS["CONUS"],)

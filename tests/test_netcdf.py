@@ -16,11 +16,12 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from climdask import netcdf
-from climdask.decoding import decode
+from climdask import netcdf, reading
+from climdask.decoding import Decoder
 from climdask.errors import InconsistentFile, UnreadableFile
-from climdask.netcdf import check_file, read_header, read_years
+from climdask.netcdf import check_file, read_header
 from climdask.normals import Block
+from climdask.reading import read_years
 from climdask.regions import GLOBAL, Box, select
 from climdask.years import DayAxis
 from tests.samples import (
@@ -276,7 +277,7 @@ def test_a_year_is_read_in_pieces_of_whole_chunks_without_losing_a_day(
 ) -> None:
     path = tmp_path / "tas.nc"
     held = write_years(path, "tas", 2000, 2002, chunks=(7, 2, 3), deflate=True)
-    monkeypatch.setattr(netcdf, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(reading, "PIECE_BYTES", 1000)
     np.testing.assert_array_equal(field_of(path, 2001), held[366:731])
 
 
@@ -405,7 +406,7 @@ def test_stored_values_are_decoded_as_cf_says(
     raw: np.ndarray, attributes: dict[str, Any], expected: list[float]
 ) -> None:
     before = raw.copy()
-    got = decode(raw, attributes)
+    got = Decoder(raw.dtype, attributes)(raw)
     np.testing.assert_array_equal(got, np.array(expected, dtype=np.float32))
     np.testing.assert_array_equal(raw, before)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -425,20 +426,21 @@ def test_a_failed_writer_leaves_the_old_file_and_no_temporary_one(
     assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), RuntimeError("NetCDF: HDF error")]
-)
-def test_a_disk_that_is_full_is_told_with_a_cure(tmp_path: Path, error: Exception) -> None:
+def test_a_disk_that_is_full_is_told_with_a_cure(tmp_path: Path) -> None:
     path = tmp_path / "file"
 
     def fill(temporary: Path) -> None:
         temporary.write_text("half")
-        raise error
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OutputError) as caught:
         atomically(path, fill)
-    reason = getattr(error, "strerror", None) or str(error)
-    for word in (str(path), reason, "is the disk full", "Nothing half-written is left"):
+    for word in (
+        str(path),
+        "No space left on device",
+        "is the disk full",
+        "Nothing half-written is left",
+    ):
         assert word in str(caught.value)
     assert names(tmp_path) == []
 

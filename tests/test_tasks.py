@@ -132,7 +132,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, errors: Sequence[Exception]) -> lis
     """Let the next reads fail; return the paths that are asked for."""
     real, left, asked = tasks.read_years, list(errors), []
 
-    def read_years(path: Path, *args: Any) -> Any:
+    def read_years(path: Path, *args: Any, **more: Any) -> Any:
         asked.append(path)
         if left:
             raise left.pop(0)

@@ -89,7 +89,9 @@ def test_the_nex_gddp_workflow_uses_and_explains_every_key() -> None:
     # These follow from the archive's own names, or are what nobody needs for it.
     elsewhere = {"grids", "historical", "last_historical_year", "input.facets"}
     used = keys_of(yaml.safe_load(text)) | {
-        f"run.{key}" for key in re.findall(r"^  # (\w+): /", text, flags=re.M)
+        f"{section}.{key}"
+        for section in ("run", "output")
+        for key in re.findall(r"^  # (\w+): \S+$", text, flags=re.M)
     }
     assert known - used <= elsewhere
 
