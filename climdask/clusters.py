@@ -28,6 +28,11 @@ from climdask.yamlfiles import read_yaml, validate
 MIN_WORKER_BYTES = 256 << 20
 
 
+# Dask tells its workers to give all freed memory back at once (MALLOC_TRIM_THRESHOLD_ of 64 KiB).
+# The buffers of each chunk then cost page faults, a third and more of the time of a read. These
+# keep buffers of a chunk for the next one; blocks and sums are larger, and still given back.
+_ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": 64 << 20, "MALLOC_MMAP_THRESHOLD_": 8 << 20}
+
 # Ctrl-C reaches every process of a terminal; the run alone answers it, and closes its workers.
 _DEAF = """
 import signal
@@ -119,6 +124,8 @@ def local_limits(
     """Divide this machine: one worker for each home, as far as the cores go.
 
     Threads of a worker are the variable's cores; cores that would stay idle are added to them.
+    Two at least, unless ``cores`` says how many may be used: one works while the other waits for
+    the disk, and a worker whose chains last longest gets the cores of those that are done.
 
     Raises:
         ConfigError: ``memory`` is no amount of memory, or too little for a worker.
@@ -126,7 +133,8 @@ def local_limits(
     machine = machine or Machine()
     cores = profile.cores or machine.cores
     workers = profile.workers or max(1, min(homes, cores // cores_per_variable))
-    threads = profile.threads or max(cores_per_variable, cores // workers)
+    at_least = 1 if profile.cores else min(cores, 2)
+    threads = profile.threads or max(cores_per_variable, cores // workers, at_least)
     try:
         given = profile.memory is not None
         memory = dask.utils.parse_bytes(profile.memory) if given else machine.memory
@@ -166,6 +174,7 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         # Windows stay where their carry is: a stolen one would pull it across.
         "distributed.scheduler.work-stealing": False,
         "distributed.worker.preload": [_DEAF],
+        **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in _ALLOCATION.items()},
     }
     if profile.scratch:
         settings["temporary-directory"] = _scratch(profile.scratch.expanduser())

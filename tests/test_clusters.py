@@ -113,16 +113,17 @@ def test_the_dashboard_may_be_off_which_yaml_reads_as_false(
 # ---------------------------------------------------------------- dividing a machine
 
 
-# workers = max(1, min(homes, cores // cores_per_variable)); threads share out the rest.
+# workers = max(1, min(homes, cores // cores_per_variable)); threads share out the rest, two at
+# least on a machine of two cores.
 @pytest.mark.parametrize(
     ("cores", "homes", "cores_per_variable", "workers", "threads"),
     [
-        (2, 2, 1, 2, 1),  # a laptop, two variables
+        (2, 2, 1, 2, 2),  # a laptop, two variables
         (2, 1, 1, 1, 2),  # one variable gets what would be idle
         (8, 4, 1, 4, 2),
         (8, 4, 2, 4, 2),
         (8, 4, 4, 2, 4),  # four variables, two at a time
-        (8, 100, 1, 8, 1),  # more variables than cores
+        (8, 100, 1, 8, 2),  # more variables than cores
         (8, 3, 3, 2, 4),  # what does not divide evenly is not lost
         (7, 2, 2, 2, 3),
         (2, 4, 8, 1, 8),  # more cores for a variable than there are: as asked, one worker
@@ -143,10 +144,10 @@ def test_a_machine_is_divided_by_homes_and_cores(
         (LocalProfile(cores=4), Limits(4 * GIB, 4, 1)),
         (LocalProfile(workers=2), Limits(8 * GIB, 2, 4)),
         (LocalProfile(threads=3), Limits(2 * GIB, 8, 3)),
-        (LocalProfile(memory="8GiB"), Limits(1 * GIB, 8, 1)),
+        (LocalProfile(memory="8GiB"), Limits(1 * GIB, 8, 2)),
         (LocalProfile(memory=8 * GIB, workers=1), Limits(8 * GIB, 1, 8)),
         (LocalProfile(memory="8 GB", workers=1), Limits(8_000_000_000, 1, 8)),
-        (LocalProfile(workers=16), Limits(1 * GIB, 16, 1)),  # more than cores: as asked
+        (LocalProfile(workers=16), Limits(1 * GIB, 16, 2)),  # more than cores: as asked
     ],
 )
 def test_what_the_profile_says_wins(profile: LocalProfile, expected: Limits) -> None:
