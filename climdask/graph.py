@@ -81,6 +81,11 @@ def stage_of(key: Any) -> str:
     return str(key[0]).rpartition("-")[2]
 
 
+def _last_stage(step: Step) -> str:
+    """Return the stage that ends a step; its result is small, so that reads may depend on it."""
+    return "write" if step.is_target else "tick"
+
+
 def token_name(plan: Plan, read: Read) -> str:
     """Return the resource that stands for the right to have a file open."""
     return f"file:{file_id(plan.input_path(read.slice.file))}"
@@ -89,8 +94,8 @@ def token_name(plan: Plan, read: Read) -> str:
 def build_chain(plan: Plan, chain: Chain, context: RunContext) -> ChainGraph:
     """Build the tasks of one chain.
 
-    Each read waits for the tick ``lookahead`` steps before its first use, so that the reads run
-    ahead of the chain, but not far.
+    Each read waits for the end of the step ``lookahead`` steps before its first use (its write, or
+    a tick where nothing is written), so that the reads run ahead of the chain, but not far.
     """
     return _Builder(plan, chain, context, ChainGraph(chain.id, chain.home)).build()
 
@@ -124,7 +129,10 @@ class _Builder:
             self.graph.tasks[key] = DataNode(key, *args)
         else:
             common = (TaskRef(self.key("chain", "", 0)), self.context)
-            self.graph.tasks[key] = Task(key, task, *common, *args)
+            made = Task(key, task, *common, *args)
+            # Keys are identities; hashing all arguments took most of the time of a submission.
+            made._token = str(key)
+            self.graph.tasks[key] = made
         return key
 
     def _at_home(self, key: Key) -> None:
@@ -145,7 +153,7 @@ class _Builder:
             early = place - self.plan.workflow.lookahead
             if early >= 0:
                 step = self.chain.legs.way(leg)[early]
-                waits.append(self.key("tick", step.leg, step.year))
+                waits.append(self.key(_last_stage(step), step.leg, step.year))
             # The index tells apart the reads of one year: two files, or a second opening.
             key = self._add(
                 "read", f"{leg}/{index}", read.slice.first_year, tasks.read, read,
@@ -167,13 +175,13 @@ class _Builder:
         window = self._add(
             "window", *at, tasks.window, step, before, *map(TaskRef, parts), place=place
         )
-        last = window
         if step.is_target:
             job = self.chain.job(*at)
-            last = self._add("write", *at, tasks.write, job, TaskRef(window), place=place)
-            self.graph.wanted.append(last)
-            unsaved.append(last)
-        self._add_tick(at, last, place)
+            write = self._add("write", *at, tasks.write, job, TaskRef(window), place=place)
+            self.graph.wanted.append(write)
+            unsaved.append(write)
+        else:
+            self._add("tick", *at, tasks.tick, TaskRef(window), place=place)
         if step.has_checkpoint:
             path = checkpoint_path(self.context.folder, self.chain, *at)
             key = self._add(
@@ -183,9 +191,6 @@ class _Builder:
             self.graph.wanted.append(key)
             # The next checkpoint follows this one, and so all writes before it.
             unsaved[:] = [key]
-
-    def _add_tick(self, at: tuple[str, int], last: Key, place: int) -> None:
-        self._add("tick", *at, tasks.tick, TaskRef(last), place=place)
 
     def _before(self, step: Step, place: int) -> Any:
         if step.before is None:

@@ -68,21 +68,30 @@ def test_groups_are_what_the_dashboard_shows(plan: Plan, out: Path) -> None:
     }
 
 
-def test_a_read_waits_for_the_tick_lookahead_steps_before_its_first_use(
+def test_a_read_waits_for_the_end_of_the_step_lookahead_steps_before_its_first_use(
     plan: Plan, out: Path
 ) -> None:
     graph = graphs_of(plan, out)[0]
     lookahead = plan.workflow.lookahead
     for key in graph.tasks:
         if stage_of(key) == "read":
-            ticks = [k for k in graph.tasks[key].dependencies if stage_of(k) == "tick"]
+            needed = graph.tasks[key].dependencies
+            ends = [k for k in needed if stage_of(k) in ("tick", "write")]
             year = key[3]
             if year - lookahead < 2000:
-                assert not ticks
+                assert not ends
             else:
-                assert [k[3] for k in ticks] == [year - lookahead]
+                assert [k[3] for k in ends] == [year - lookahead]
                 leg = key[2].split("/")[0]
-                assert ticks[0][2] == (leg if year - lookahead > 2014 else "historical")
+                assert ends[0][2] == (leg if year - lookahead > 2014 else "historical")
+
+
+def test_a_step_ends_with_its_write_or_with_a_tick(plan: Plan, out: Path) -> None:
+    keys = graphs_of(plan, out)[0].tasks
+    steps = sorted(k[2:4] for k in keys if stage_of(k) == "window")
+    ends = [k for k in keys if stage_of(k) in ("tick", "write")]
+    assert sorted(k[2:4] for k in ends) == steps
+    assert {stage_of(k) for k in ends} == {"tick", "write"}
 
 
 def test_windows_form_one_sequential_chain_for_each_leg(plan: Plan, out: Path) -> None:
