@@ -150,7 +150,7 @@ class _Builder:
         for index, read in enumerate(self.chain.legs.reads):
             leg, place = read.first_use
             waits = [] if read.after is None else [keys[read.after]]
-            early = place - self.plan.workflow.lookahead
+            early = place - self.chain.memory.lookahead
             if early >= 0:
                 step = self.chain.legs.way(leg)[early]
                 waits.append(self.key(_last_stage(step), step.leg, step.year))

@@ -19,6 +19,7 @@ from climdask.chains import Legs, Sources
 from climdask.config import Workflow
 from climdask.headers import Header
 from climdask.inventory import InputFile, Inventory
+from climdask.memory import PROCESS_BYTES, ChainMemory
 from climdask.regions import Box, Selection
 from climdask.years import DayAxis, Periods, Window
 
@@ -145,7 +146,7 @@ class Chain:
         legs: the steps and readings that are still to do.
         sources: the files of each (leg, year).
         home: chains with the same home share files, so they must share a worker.
-        keeps_ring: whether the window's blocks stay in memory.
+        memory: what stays in a worker's memory.
         targets: every target year by leg, done or not.
         done: paths of normals that are there already, below the output root.
     """
@@ -154,9 +155,8 @@ class Chain:
     legs: Legs
     sources: Sources
     home: str
-    keeps_ring: bool
+    memory: ChainMemory
     targets: Mapping[str, tuple[int, ...]]
-    projected_bytes: int
     done: frozenset[str]
 
     @property
@@ -306,6 +306,13 @@ class Plan:
         }
         return sum(sizes[c.id][f.region] for c, job in self.jobs for f in job.files)
 
+    @property
+    def worker_bytes(self) -> int:
+        """Memory that a worker is projected to take at most, the process itself included."""
+        most = max((chain.memory.n_bytes for chain in self.chains), default=0)
+        at_once = -(-min(self.at_once, len(self.chains)) // self.limits.workers)
+        return PROCESS_BYTES + at_once * most
+
     @cached_property
     def jobs(self) -> tuple[tuple[Chain, WriteJob], ...]:
         """What will be written, chain by chain in order of years."""
@@ -320,7 +327,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """A hash of all that the plan will do: equal plans do the same work."""
-        chains = [[c.id, c.spec.header.digest, c.keeps_ring, c.legs] for c in self.chains]
+        chains = [[c.id, c.spec.header.digest, c.memory.keeps_ring, c.legs] for c in self.chains]
         normals = [f.input_hash for _, job in self.jobs for f in job.files]
         return _digest(self.workflow.model_dump(mode="json"), chains, normals)
 

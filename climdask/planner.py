@@ -16,15 +16,11 @@ from climdask.config import Period, Workflow, span
 from climdask.errors import ClimdaskError, PlanError
 from climdask.headers import Header
 from climdask.inventory import InputFile, Inventory, Series
+from climdask.memory import MEMORY_SHARE, ChainMemory, fit
 from climdask.plan import Chain, ChainSpec, Done, Limits, Plan, SourceYear
 from climdask.planview import size
 from climdask.regions import Selection, select
 from climdask.years import DayAxis, Periods, Window, run_lengths
-
-# Bytes of a carry for each cell-day: two float64 terms (precipitation needs them) and a count.
-CARRY_BYTES = 18
-# The share of a worker's memory that rings and carries may have.
-MEMORY_SHARE = 0.5
 
 # Target years, and where each year of their windows comes from.
 _Windows = Sequence[tuple[int, tuple[SourceYear, ...]]]
@@ -128,11 +124,11 @@ class _ChainMaker:
             if leg != flow.historical:
                 del files[leg]
         targets = self._targets(files)
-        keep_ring, projected = _memory(spec, max(1, len(files) - 1), flow.lookahead, self.limits)
+        memory = self._memory(spec, max(1, len(files) - 1))
         allowed = self.limits.memory_per_worker
-        if allowed is not None and projected > MEMORY_SHARE * allowed:
+        if allowed is not None and memory.n_bytes > MEMORY_SHARE * allowed:
             self._note(
-                f"projected memory {size(projected)} is more than half of a worker's "
+                f"projected memory {size(memory.n_bytes)} is more than half of a worker's "
                 f"{size(allowed)}, so part of it will go to disk; give fewer or smaller regions, "
                 "or more memory for each worker"
             )
@@ -143,12 +139,12 @@ class _ChainMaker:
             targets={leg: self._pending(spec, leg, ts) for leg, ts in targets.items()},
             checkpoints={leg: self._saved(leg) for leg in targets},
             checkpoint_every=flow.run.checkpoint_every,
-            keep_ring=keep_ring,
+            keep_ring=memory.keeps_ring,
             slice_years=_slice_years(spec, self.limits),
         )
         legs = lay_out(demand, files)
         sources = sources_of(demand, files)
-        chain = Chain(spec, legs, sources, home, keep_ring, targets, projected, self.done.normals)
+        chain = Chain(spec, legs, sources, home, memory, targets, self.done.normals)
         self._report(chain)
         return chain
 
@@ -294,18 +290,21 @@ class _ChainMaker:
                 "source years; lower min_years, or complete the archive"
             )
 
+    def _memory(self, spec: ChainSpec, legs: int) -> ChainMemory:
+        """Decide what stays in memory; how far reads run ahead only where the user has not."""
+        most = self.workflow.lookahead
+        given = self.workflow.run.lookahead is not None
+        return fit(
+            spec.cell_days,
+            window=spec.window,
+            legs=legs,
+            threads=self.limits.threads,
+            lookaheads=range(most, most - 1 if given else 0, -1),
+            limit=self.limits.memory_per_worker,
+        )
+
     def _note(self, text: str) -> None:
         self.notes.append(f"{self.series.id}: {text}")
-
-
-def _memory(spec: ChainSpec, legs: int, lookahead: int, limits: Limits) -> tuple[bool, int]:
-    """Decide whether the window's blocks stay in memory, and project the chain's bytes."""
-    carries = (lookahead + 1) * CARRY_BYTES
-    ring = legs * (spec.window * 4 + carries + lookahead * 4) * spec.cell_days
-    no_ring = legs * (carries + 2 * lookahead * 4) * spec.cell_days
-    if limits.memory_per_worker is None or ring <= MEMORY_SHARE * limits.memory_per_worker:
-        return True, ring
-    return False, no_ring
 
 
 def _slice_years(spec: ChainSpec, limits: Limits) -> int:
@@ -318,7 +317,7 @@ def _at_once(chains: Sequence[Chain], limits: Limits) -> int:
     """Return how many chains fit in the memory of all workers together."""
     if limits.memory_per_worker is None or not chains:
         return max(1, len(chains))
-    largest = max(chain.projected_bytes for chain in chains)
+    largest = max(chain.memory.n_bytes for chain in chains)
     return max(1, int(MEMORY_SHARE * limits.memory_per_worker // largest)) * limits.workers
 
 

@@ -41,11 +41,11 @@ def _chain(plan: Plan, chain: Chain) -> Iterator[str]:
             by_period.setdefault(spec.periods.name(year, leg), []).append(year)
         for period, own in by_period.items():
             yield f"         {period}: target years {run_lengths(own)} ({len(own)})"
-    how = "window kept in memory" if chain.keeps_ring else "leaving years read again"
+    how = "window kept in memory" if chain.memory.keeps_ring else "leaving years read again"
     yield (
         f"         opens {len(chain.legs.reads)} of "
         f"{len({r.slice.file.path for r in chain.legs.reads})} files; {how}: "
-        f"{size(chain.projected_bytes)} projected"
+        f"{size(chain.memory.n_bytes)} projected"
     )
 
 
@@ -54,7 +54,8 @@ def _totals(plan: Plan) -> Iterator[str]:
     memory = "no limit" if limits.memory_per_worker is None else size(limits.memory_per_worker)
     yield (
         f"cluster  {limits.workers} workers of {limits.threads} threads and {memory}; "
-        f"{min(plan.at_once, len(plan.chains))} chains at once"
+        f"{min(plan.at_once, len(plan.chains))} chains at once, "
+        f"{size(plan.worker_bytes)} of each worker at most"
     )
     if limits.workers > max(1, plan.homes):
         yield f"note     only {plan.homes} of the {limits.workers} workers can be of use"

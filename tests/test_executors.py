@@ -108,7 +108,7 @@ def test_without_memory_for_the_window_each_file_is_opened_twice_for_the_same_bi
     monkeypatch.setattr("climdask.api.client_limits", lambda _: small_worker)
     result = own_client(workflow(archive, out))
     assert result.ok, result.failures
-    assert not any(chain.keeps_ring for chain in result.plan.chains)
+    assert not any(chain.memory.keeps_ring for chain in result.plan.chains)
     assert result.audit.opens == result.plan.opens > result.audit.files
     assert result.audit.most == 2
     assert contents(out) == reference

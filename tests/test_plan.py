@@ -296,8 +296,10 @@ def test_notes_of_the_inventory_come_first():
 # --- memory --------------------------------------------------------------------------------------
 
 DAYS = 365 * 9  # cell-days of the region east, without 29 February
-RING = (30 * 4 + 4 * 18 + 3 * 4) * DAYS  # the window, 4 carries, 3 blocks ahead
-NO_RING = (4 * 18 + 2 * 3 * 4) * DAYS
+RING = (30 * 4 + 2 * 18 + 3 * 4 + 8) * DAYS  # the window, 2 carries, 3 blocks ahead, a write
+SMALL_RING = (30 * 4 + 2 * 18 + 1 * 4 + 8) * DAYS
+NO_RING = (2 * 18 + 2 * 3 * 4 + 8) * DAYS
+LEAST = (2 * 18 + 2 * 1 * 4 + 8) * DAYS
 
 
 @pytest.mark.parametrize(
@@ -305,15 +307,21 @@ NO_RING = (4 * 18 + 2 * 3 * 4) * DAYS
     [
         ({}, None, True, RING),
         ({}, Limits(memory_per_worker=2 * RING), True, RING),  # a half of it fits exactly
-        ({}, Limits(memory_per_worker=2 * RING - 2), False, NO_RING),
+        ({}, Limits(memory_per_worker=2 * RING - 2), True, RING - 4 * DAYS),  # reads less ahead
+        ({}, Limits(memory_per_worker=2 * SMALL_RING), True, SMALL_RING),
+        ({}, Limits(memory_per_worker=2 * SMALL_RING - 2), False, NO_RING),
+        ({"run": {"lookahead": 3}}, Limits(memory_per_worker=2 * RING - 2), False, NO_RING),
+        ({}, Limits(memory_per_worker=2 * NO_RING - 2), False, NO_RING - 8 * DAYS),
+        ({}, Limits(threads=2), True, RING + 18 * DAYS),  # two threads write, two carries wait
         ({"leap_day": "keep"}, None, True, RING // 365 * 366),
         ({"regions": [EAST, NORTH]}, None, True, RING // 9 * 11),  # 6 cells are shared
-        ({"window": 10}, None, True, (10 * 4 + 4 * 18 + 3 * 4) * DAYS),
-        ({"run": {"lookahead": 10}}, None, True, (30 * 4 + 11 * 18 + 10 * 4) * DAYS),
-        ({"run": {"cores_per_variable": 8}}, None, True, (30 * 4 + 10 * 18 + 9 * 4) * DAYS),
+        ({"window": 10}, None, True, (10 * 4 + 2 * 18 + 3 * 4 + 8) * DAYS),
+        ({"run": {"lookahead": 10}}, None, True, RING + 7 * 4 * DAYS),
+        ({"run": {"cores_per_variable": 8}}, None, True, RING + 6 * 4 * DAYS),
         ({"scenarios": []}, None, True, RING),
         ({"scenarios": ["ssp245", "ssp585"]}, None, True, 2 * RING),  # a ring for each leg
         ({"scenarios": ["ssp245", "ssp585"]}, Limits(2 * RING), False, 2 * NO_RING),
+        ({"run": {"lookahead": 10}}, Limits(threads=64), True, RING + (9 * 18 + 7 * 4) * DAYS),
     ],
 )
 def test_the_window_stays_in_memory_if_it_fits_in_half_of_a_worker(
@@ -321,15 +329,15 @@ def test_the_window_stays_in_memory_if_it_fits_in_half_of_a_worker(
 ):
     one = plan(BOTH, limits=limits, **changes)
     chain = only(one)
-    assert (chain.keeps_ring, chain.projected_bytes) == (keeps_ring, projected)
+    assert (chain.memory.keeps_ring, chain.memory.n_bytes) == (keeps_ring, projected)
     again = [b for r in chain.legs.reads for b in r.blocks if b.again]
     assert bool(again) is not keeps_ring
 
 
 def test_a_chain_that_does_not_fit_even_without_its_ring_is_noted():
-    enough = plan(limits=Limits(memory_per_worker=2 * NO_RING))
+    enough = plan(limits=Limits(memory_per_worker=2 * LEAST))
     assert enough.notes == ()
-    (note,) = plan(limits=Limits(memory_per_worker=NO_RING)).notes
+    (note,) = plan(limits=Limits(memory_per_worker=2 * LEAST - 2)).notes
     assert note.startswith("M/r1i1p1f1/gn/pr: projected memory ")
     assert "more than half of a worker's" in note
 

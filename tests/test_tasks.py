@@ -473,7 +473,7 @@ def test_without_a_ring_a_file_that_breaks_after_it_was_read_fails_the_chain(
     bench = bench_of(
         fragile, tmp_path, run={"on_bad_file": "skip"}, limits=Limits(memory_per_worker=1)
     )
-    assert bench.chain.keeps_ring is False
+    assert bench.chain.memory.keeps_ring is False
     carry = bench.walk("historical", 2003)
     path = fragile.path("tas", 2000)
     path.write_bytes(path.read_bytes()[:3000])
