@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     job, rounds, heavy_rounds = _size(arguments)
+    if not job.regions:
+        parser.error(f"--scale {arguments.scale}: no region holds a cell of so coarse a grid")
     made = make_data(job, _say)
     _say(f"{made} files made, {len(job.files) - made} reused")
     facts = environment(job)
@@ -73,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", type=_positive, help="cells against 600 x 1440 (default: 0.04; quick: 0.012)")
     add("--targets", type=int, choices=range(1, FULL_TARGETS + 1), metavar="N",
         help=f"target years, {FULL_TARGETS} is the real job (default: 31; quick: 3)")  # fmt: skip
-    add("--window", type=int, default=30, help="years in a window (default: %(default)s)")
-    add("--rounds", type=int, help="rounds (default: 3; quick: 2, heavy arms in one)")
+    add("--window", type=_count, default=30, help="years in a window (default: %(default)s)")
+    add("--rounds", type=_count, help="rounds (default: 3; quick: 2, heavy arms in one)")
     add("--arms", metavar="A,B", help="only these, and climdask-netcdf")
     add("--data", type=Path, default=Path("benchmark-data"), metavar="DIR",
         help="where data are made and reused (default: %(default)s)")  # fmt: skip
@@ -82,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep", type=Path, metavar="DIR", help="keep what the arms write, in a new folder")
     add("--list", action="store_true", help="list the arms")
     return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 at least")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import netCDF4
 import numpy as np
 
-from benchmarks.job import DAY_BYTES, MEMBER, N_DAYS, Job, Series
+from benchmarks.job import MEMBER, N_DAYS, VALUE_BYTES, Job, Series
 
 
 @dataclass(frozen=True)
@@ -239,4 +239,4 @@ def n_values(job: Job, path: Path, series: Series) -> int:
 
 def decoded_bytes(job: Job) -> int:
     """Return the size of all input when decoded."""
-    return DAY_BYTES * sum(n_values(job, path, series) for series, path in job.files)
+    return VALUE_BYTES * sum(n_values(job, path, series) for series, path in job.files)

@@ -12,16 +12,18 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.job import Job, Series
+from benchmarks.job import N_DAYS, VALUE_BYTES, Job, Series
 
 STAMP = "benchmark-data.json"
 VERSION = 1  # raise it whenever the values change
 FILL = np.float32(1e20)
+RATIO = 1.9  # to which the files compress
 BLOCK = 32  # days made at a time
 
 _ATTRIBUTES = {
@@ -44,9 +46,11 @@ def make_data(job: Job, report: Callable[[str], None] = lambda _: None) -> int:
     ]
     if not missing:
         return 0
-    report(f"making {len(missing)} of {len(job.files)} files in {job.root}")
+    size = len(missing) * N_DAYS * job.rows * job.columns * VALUE_BYTES / RATIO / 1e6
+    report(f"making {len(missing)} of {len(job.files)} files, about {size:.0f} MB, in {job.root}")
     _write_stamp(job, {})  # from here on, whatever has its final name is whole
-    with ProcessPoolExecutor(job.cores) as pool:
+    # Not forked: a child of a process with threads may wait for ever.
+    with ProcessPoolExecutor(job.cores, mp_context=get_context("spawn")) as pool:
         list(pool.map(_make_file, *zip(*((job, s, y) for s, y in missing), strict=True)))
     _write_stamp(job, {_name(job, path): path.stat().st_size for _, path in job.files})
     return len(missing)
@@ -157,7 +161,7 @@ def _rain(
     """Return rain in kg m-2 s-1: dry, a trace, or wet over some orders of magnitude."""
     del job, variable, year, day
     wetness = weather + np.float32(0.2) * grain
-    amount = np.exp(np.float32(1.5) * wetness + np.float32(0.4) * grain) * np.float32(2.5 / 86400)
+    amount = np.exp(np.float32(0.8) * wetness + np.float32(0.4) * grain) * np.float32(2.5 / 86400)
     rain: np.ndarray = np.where(wetness > 0.3, amount, np.float32(0))
     return np.where((wetness > 0.1) & (wetness <= 0.3), amount * np.float32(1e-7), rain)
 

@@ -16,7 +16,7 @@ LAST_HISTORICAL_YEAR = 2014
 FULL_TARGETS, FULL_LAST_YEAR = 121, 2100  # 1980-2100 from 1951-2100: the real job
 FULL_ROWS, FULL_COLUMNS = 600, 1440  # NEX-GDDP-CMIP6: 60 S to 90 N at 0.25 degree
 N_DAYS = 365  # of a normal: 29 February is left out
-DAY_BYTES = 4  # of a value
+VALUE_BYTES = 4
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class Session:
     def _folder(self, number: int) -> Iterator[Path]:
         """Make the folder of a round, on the disk that holds the data unless it is kept."""
         if self.keep:
-            folder = self.keep / f"round-{number + 1}"
+            folder = self.keep.absolute() / f"round-{number + 1}"
             folder.mkdir(parents=True)
             yield folder
         else:
