@@ -187,6 +187,7 @@ ARMS: Mapping[str, Arm] = {
         reader_arm("h5py", "h5py"),
         reader_arm("hidefix", "hidefix"),
         reader_arm("pyfive", "pyfive"),
+        reader_arm("climdask", "climdask"),
     )
 }  # fmt: skip
 

@@ -95,6 +95,19 @@ def _pyfive(path: Path, variable: str) -> np.ndarray:
         return _masked(file[variable][...], file[variable].attrs["_FillValue"])
 
 
+def _climdask(path: Path, variable: str) -> np.ndarray:
+    from climdask.netcdf import read_header
+    from climdask.reading import read_years
+    from climdask.regions import GLOBAL, select
+    from climdask.years import DayAxis
+
+    header, year = read_header(path, variable), int(path.stem[-4:])
+    axis = DayAxis(header.calendar, "keep")
+    (block,) = read_years(path, header, axis, select(header.grid, (GLOBAL,)), [year])
+    values = block.values if block.days_any.all() else block.values[axis.exists_in(year)]
+    return values.reshape(-1, *header.grid.shape)
+
+
 def _masked(values: np.ndarray, fill: np.ndarray | float) -> np.ndarray:
     values[values == fill] = np.nan
     return values
@@ -105,4 +118,5 @@ READERS: Mapping[str, Callable[[Path, str], np.ndarray]] = {
     "h5py": _h5py,
     "hidefix": _hidefix,
     "pyfive": _pyfive,
+    "climdask": _climdask,
 }
