@@ -37,10 +37,15 @@ class Measured:
     code: int
 
 
+def command_environment() -> dict[str, str]:
+    """Return the environment of a command that finds this package."""
+    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def measure(command: Sequence[str], log: Path) -> Measured:
     """Run a command to its end; what it prints goes to ``log``."""
-    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = command_environment()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with log.open("wb") as stream:
         began = time.perf_counter()

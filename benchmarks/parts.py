@@ -21,10 +21,9 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 import climdask
-from benchmarks.arms import ARMS, REFERENCE, ClimdaskArm
+from benchmarks.climdaskrun import run_climdask, workflow_of
 from benchmarks.data import make_data
 from benchmarks.job import Job, make_job
-from benchmarks.measure import measure
 from climdask.cfnormal import NormalField
 from climdask.hdf5chunks import locate, read_steps
 from climdask.netcdf import check_file
@@ -129,18 +128,10 @@ def total(parts: Mapping[str, Parts], files: int, targets: int) -> float:
 
 def breakdown(job: Job, rounds: int, out: Path) -> dict[str, Any]:
     """Measure the parts of each series, and some runs of all of them."""
-    arm = ARMS[REFERENCE]
-    assert isinstance(arm, ClimdaskArm)
-    plan = climdask.plan(arm.workflow(job, out))
+    plan = climdask.plan(workflow_of(job, out))
     parts = {c.id: parts_of(c, job.root, out / "alone", rounds) for c in plan.chains}
-    runs = []
-    for number in range(rounds):
-        place = out / f"run-{number}"
-        place.mkdir()
-        measured = measure(arm.command(job, place), place / "log.txt")
-        assert measured.code == 0, (place / "log.txt").read_text()
-        runs.append((measured.wall, arm.figures(place)["seconds"], measured.user + measured.system))
-    wall, own, cpu = (median(values) for values in zip(*runs, strict=True))
+    runs = [run_climdask(job, out / f"run-{number}") for number in range(rounds)]
+    own = median(run.own for run in runs)
     alone = total(parts, len(job.years), len(job.targets))
     return {
         "parts": parts,
@@ -148,9 +139,8 @@ def breakdown(job: Job, rounds: int, out: Path) -> dict[str, Any]:
         "targets": len(job.targets) * len(job.series),
         "cores": job.cores,
         "alone_on_one_core": alone,
-        "run_wall": wall,
+        "run_wall": median(run.wall for run in runs),
         "run_own": own,
-        "run_cpu": cpu,
         "run_against_alone": own / (alone / job.cores),
     }
 
@@ -164,8 +154,8 @@ def table(found: Mapping[str, Any]) -> str:
     lines.append(
         f"{found['files']} files and {found['targets']} target years: "
         f"{found['alone_on_one_core']:.1f} s on one core; run on {found['cores']} cores: "
-        f"{found['run_own']:.1f} s ({found['run_wall']:.1f} s with starting and planning, "
-        f"{found['run_cpu']:.1f} s of CPU): {found['run_against_alone']:.2f} x the sum / cores"
+        f"{found['run_own']:.1f} s ({found['run_wall']:.1f} s with starting and planning): "
+        f"{found['run_against_alone']:.2f} x the sum / cores"
     )
     return "\n".join(lines)
 

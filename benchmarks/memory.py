@@ -1,0 +1,119 @@
+"""Peak memory of a worker against the plan's projection, for one to five regions and for global.
+
+``python -m benchmarks.memory --scale 0.1``: one variable, one worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import climdask
+from benchmarks.climdaskrun import run_climdask, workflow_of
+from benchmarks.data import make_data
+from benchmarks.job import SERIES, Job, make_job
+from climdask.plan import Limits
+from climdask.planview import size
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    Attributes:
+        cells: in all regions together.
+        keeps_ring: whether the window's years stayed in memory.
+        projected: bytes of the worker, by the plan.
+        peak: bytes of the worker, by the kernel.
+    """
+
+    variable: str
+    regions: tuple[str, ...]
+    cells: int
+    keeps_ring: bool
+    lookahead: int
+    opens: int
+    projected: int
+    peak: int
+
+    @property
+    def ratio(self) -> float:
+        """Peak against projection."""
+        return self.peak / self.projected
+
+
+def measure_memory(
+    job: Job, out: Path, regions: Sequence[str], memory: int, threads: int
+) -> list[Row]:
+    """Run each variable of a job on one worker of so many bytes."""
+    rows = []
+    for series in job.series:
+        own = replace(job, series=(series,))
+        place = out / f"{series.variable}-{'-'.join(regions)}"
+        flow = workflow_of(own, place, regions=list(regions))
+        plan = climdask.plan(flow, limits=Limits(memory, 1, threads))
+        chain = plan.chains[0]
+        cluster = {"workers": 1, "threads": threads, "memory": memory}
+        run = run_climdask(own, place, cluster=cluster, regions=list(regions))
+        rows.append(
+            Row(
+                series.variable, tuple(regions), chain.spec.selection.cells.size,
+                chain.memory.keeps_ring, chain.memory.lookahead, run.opens,
+                plan.worker_bytes, run.worker_peaks[0],
+            )
+        )  # fmt: skip
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the runs as a table."""
+    lines = [f"{'variable':9}{'regions':22}{'cells':>9}  {'window':10}{'ahead':>6}{'opens':>7}"
+             f"{'projected':>12}{'peak':>12}{'ratio':>7}"]  # fmt: skip
+    for row in rows:
+        kept = "kept" if row.keeps_ring else "read again"
+        lines.append(
+            f"{row.variable:9}{' '.join(row.regions):22}{row.cells:9,}  {kept:10}"
+            f"{row.lookahead:6}{row.opens:7}{size(row.projected):>12}{size(row.peak):>12}"
+            f"{row.ratio:7.2f}"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the data, run, print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.memory", description="Peak memory against the projection."
+    )
+    parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2, help="of the worker")
+    parser.add_argument("--memory", default="16GiB", help="of the worker")
+    parser.add_argument("--global-memory", default="8GiB", help="of the worker, for global")
+    parser.add_argument("--data", type=Path, default=Path("benchmark-data"))
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(argv)
+    job = make_job(given.data.absolute(), scale=given.scale, targets=given.targets, cores=2,
+                   series=SERIES[:2])  # fmt: skip
+    make_data(job, print)
+    from dask.utils import parse_bytes
+
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in range(1, len(job.regions) + 1):
+            regions, memory = job.regions[:count], parse_bytes(given.memory)
+            rows += measure_memory(job, Path(folder), regions, memory, given.threads)
+        memory = parse_bytes(given.global_memory)
+        rows += measure_memory(job, Path(folder), ["global"], memory, given.threads)
+    print(table(rows))
+    if given.json:
+        given.json.write_text(json.dumps([asdict(r) for r in rows], indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
