@@ -55,7 +55,7 @@ def measure_memory(
     for series in job.series:
         own = replace(job, series=(series,))
         place = out / f"{series.variable}-{'-'.join(regions)}"
-        flow = workflow_of(own, place, regions=list(regions))
+        flow = workflow_of(own, out / "plan", regions=list(regions))
         plan = climdask.plan(flow, limits=Limits(memory, 1, threads))
         chain = plan.chains[0]
         cluster = {"workers": 1, "threads": threads, "memory": memory}

@@ -27,8 +27,8 @@ Case = tuple[str, Job, Mapping[str, Any]]
 def cases(job: Job, cores: int) -> Iterator[Case]:
     """Yield what to run: a name, the job, and the cluster profile."""
     targets = len(job.targets)
-    for share in (4, 2, 1):
-        less = replace(job, first_year=job.first_year + targets - max(1, targets // share))
+    for fewer in sorted({max(1, targets // share) for share in (4, 2, 1)}):
+        less = replace(job, first_year=job.first_year + targets - fewer)
         yield f"{len(less.years)} years", less, {}
     for count in range(1, len(job.series)):
         few = replace(job, series=job.series[:count])

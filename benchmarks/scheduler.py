@@ -35,6 +35,7 @@ from climdask.planner import make_plan
 from climdask.progress import RunProgress
 from climdask.regions import Grid
 from climdask.tasks import RunContext
+from climdask.watcher import stop_watching
 
 SCENARIOS = ("ssp245", "ssp585")
 LAST_HISTORICAL = 2014
@@ -47,6 +48,7 @@ def nothing(*_: Any) -> None:
 TASKS = SimpleNamespace(
     **dict.fromkeys(("read", "restore", "window", "write", "tick", "checkpoint"), nothing)
 )
+STAGES = {"chain", *vars(TASKS)}
 
 
 def plan_of(root: Path, chains: int, first: int, last: int, limits: Limits) -> Plan:
@@ -105,6 +107,7 @@ def simulate(chains: int, years: int, workers: int) -> dict[str, float]:
                 progress = RunProgress.of(plan)
                 with plugins(client, plan, context, progress):
                     Driver(client, plan, context, progress).drive()
+                    counts = client.run_on_scheduler(stop_watching, context.run_id)
                 seconds = time.perf_counter() - began
                 cpu = sum(me.cpu_times()[:2]) - cpu
                 memory = me.memory_info().rss - before
@@ -115,6 +118,7 @@ def simulate(chains: int, years: int, workers: int) -> dict[str, float]:
         "years": years,
         "workers": workers,
         "tasks": n_tasks,
+        "finished": sum(row[stage] for row in counts.values() for stage in row.keys() & STAGES),
         "planning_seconds": planned,
         "graph_seconds_per_chain": building,
         "graph_bytes_per_chain": len(pickle.dumps(built.tasks)),

@@ -13,7 +13,6 @@ from typing import Any
 import netCDF4
 import numpy as np
 import pytest
-from tools import lacking
 
 from benchmarks import answers, arms, data
 from benchmarks.__main__ import main
@@ -21,6 +20,7 @@ from benchmarks.arms import ARMS, Arm, ReadingArm
 from benchmarks.job import FULL_TARGETS, SERIES, Job, make_job
 from benchmarks.report import table
 from benchmarks.session import Session
+from tests.tools import lacking
 
 WINDOW, N_TARGETS, SCALE = 3, 3, 0.0006
 NORMALS = ("replaced-pool", "replaced-per-variable", "cdo-plain", "cdo-best", "flox")
