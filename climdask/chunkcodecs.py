@@ -6,6 +6,7 @@ Deflate is undone by libdeflate and done by ISA-L, the fastest of each that we m
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ _NAMES = {
 _ISAL_LEVELS = 3
 
 
-class DamagedChunkError(ValueError):
+class DamagedChunkError(RuntimeError):
     """A chunk that cannot be what was written."""
 
 
@@ -37,21 +38,21 @@ class Pipeline:
     Attributes:
         filters: HDF5 filter numbers, in the order in which they were applied.
         size: bytes of a chunk before any filter.
+        itemsize: bytes of a value.
     """
 
     filters: tuple[int, ...]
     size: int
+    itemsize: int
 
     @property
     def obstacle(self) -> str:
         """Say which filter cannot be undone here; empty if all can."""
         unknown = [_NAMES.get(f, f"number {f}") for f in self.filters if f not in KNOWN]
-        if unknown:
-            return f"filter {', '.join(unknown)}"
-        return "shuffle after another filter" if SHUFFLE in self.filters[1:] else ""
+        return f"filter {', '.join(unknown)}" if unknown else ""
 
     def undo(self, stored: bytes, skipped: int) -> tuple[npt.NDArray[np.uint8], bool]:
-        """Undo all filters but a leading shuffle, which is best undone on the cells in demand.
+        """Undo all filters but a shuffle that was first, best undone on the cells in demand.
 
         Args:
             stored: the chunk as it is in the file.
@@ -64,24 +65,44 @@ class Pipeline:
             DamagedChunkError: a checksum or the size is wrong.
         """
         applied = [f for n, f in enumerate(self.filters) if not skipped >> n & 1]
+        is_shuffled = applied[:1] == [SHUFFLE]
         data: Any = stored
-        for code in reversed(applied):
-            if code != SHUFFLE:
+        for code in reversed(applied[1:] if is_shuffled else applied):
+            try:
                 data = self._undo_one(code, data)
+            except Exception as error:  # damage makes codecs raise anything, MemoryError too
+                raise DamagedChunkError(f"a chunk cannot be decoded ({error})") from None
         if len(data) != self.size:
             raise DamagedChunkError(f"a chunk has {len(data)} bytes, not {self.size}")
-        return np.frombuffer(data, dtype=np.uint8), SHUFFLE in applied
+        return np.frombuffer(data, dtype=np.uint8), is_shuffled
 
     def _undo_one(self, code: int, data: Any) -> Any:
-        try:
-            if code == DEFLATE:
-                # Filters before it may have made the chunk a little longer.
-                return libdeflate.zlib_decompress(data, self.size + 64)
-            if code == FLETCHER32:
-                return Fletcher32().decode(data)
-            return (Blosc() if code == BLOSC else Zstd()).decode(data)
-        except (RuntimeError, ValueError, libdeflate.DeflateError) as error:
-            raise DamagedChunkError(f"a chunk cannot be decoded ({error})") from None
+        if code == DEFLATE:
+            # Filters before it may have made the chunk a little longer.
+            return libdeflate.zlib_decompress(data, self.size + self.size // 100 + 1024)
+        if code == FLETCHER32:
+            return Fletcher32().decode(data)
+        if code == SHUFFLE:
+            return _unshuffled(data, self.itemsize)
+        if code == BLOSC:
+            return _unblosced(data)
+        return Zstd().decode(data)
+
+
+def _unblosced(data: Any) -> Any:
+    """Undo blosc, which would read beyond the end of what is shorter than its header says."""
+    _, packed = struct.unpack_from("<I4xI", data, 4)
+    if packed > len(data):
+        raise ValueError(f"{len(data)} of {packed} bytes")
+    return Blosc().decode(data)
+
+
+def _unshuffled(data: Any, itemsize: int) -> npt.NDArray[np.uint8]:
+    """Undo HDF5's shuffle; bytes beyond the last whole value, as of a checksum, are in place."""
+    stored = np.frombuffer(data, dtype=np.uint8)
+    whole = stored.size - stored.size % itemsize
+    planes = stored[:whole].reshape(itemsize, -1)
+    return np.concatenate([planes.T.reshape(-1), stored[whole:]])
 
 
 def shuffled(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

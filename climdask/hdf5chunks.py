@@ -13,7 +13,7 @@ import os
 
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # as in climdask.netcdf
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,7 +46,7 @@ class ChunkedVariable:
         order: places of time, lat and lon among the axes.
         shape: of a chunk, in the variable's own order.
         chunks: by chunk number along each axis; those that were never written are not there.
-        fill: the value of cells that were never written.
+        fill: the value of cells that were never written; None if such have none.
     """
 
     dtype: np.dtype[Any]
@@ -70,16 +70,21 @@ class ChunkedVariable:
         return tuple(key)
 
 
-def locate(path: Path, variable: str, order: tuple[int, int, int]) -> ChunkedVariable | str:
+def locate(
+    path: Path, variable: str, order: tuple[int, int, int], shape: tuple[int, ...]
+) -> ChunkedVariable | str:
     """Find the chunks of a variable, or say why they cannot be read directly.
 
     Args:
         path: an HDF5 file; the caller holds the right to open it.
         variable: its name.
         order: places of time, lat and lon among its axes.
+        shape: lengths of its axes.
     """
     try:
         with h5py.File(path, "r") as file:
+            if file[variable].shape != shape:  # netCDF makes up the rest
+                return "fewer values than its axes have places"
             return _locate(file, variable, order)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         return f"h5py: {error}"
@@ -94,12 +99,12 @@ def _locate(file: h5py.File, variable: str, order: tuple[int, int, int]) -> Chun
         return _contiguous(dataset, order)
     size = dataset.dtype.itemsize * int(np.prod(dataset.chunks))
     filters = tuple(storage.get_filter(n)[0] for n in range(storage.get_nfilters()))
-    pipeline = Pipeline(filters, size)
+    pipeline = Pipeline(filters, size, dataset.dtype.itemsize)
     n_chunks = dataset.id.get_num_chunks()
     if pipeline.obstacle:
         return pipeline.obstacle
     if n_chunks > MANY and size < SMALL:
-        return f"{n_chunks:,} chunks of {size} bytes"
+        return f"more than {MANY:,} chunks of less than {SMALL:,} bytes"
     chunks: dict[tuple[int, ...], StoredChunk] = {}
 
     def note(found: Any) -> None:
@@ -107,9 +112,7 @@ def _locate(file: h5py.File, variable: str, order: tuple[int, int, int]) -> Chun
         chunks[number] = StoredChunk(found.byte_offset, found.size, found.filter_mask)
 
     dataset.id.chunk_iter(note)
-    return ChunkedVariable(
-        dataset.dtype, order, dataset.chunks, pipeline, chunks, dataset.fillvalue
-    )
+    return ChunkedVariable(dataset.dtype, order, dataset.chunks, pipeline, chunks, _fill(dataset))
 
 
 def _contiguous(dataset: Any, order: tuple[int, int, int]) -> ChunkedVariable | str:
@@ -129,9 +132,16 @@ def _contiguous(dataset: Any, order: tuple[int, int, int]) -> ChunkedVariable | 
         )
         for t in steps
     }
-    return ChunkedVariable(
-        dataset.dtype, order, shape, Pipeline((), size), chunks, dataset.fillvalue
-    )
+    pipeline = Pipeline((), size, dataset.dtype.itemsize)
+    return ChunkedVariable(dataset.dtype, order, shape, pipeline, chunks, _fill(dataset))
+
+
+def _fill(dataset: Any) -> Any:
+    """Return the value of cells that were never written; None if the library makes none up."""
+    storage = dataset.id.get_create_plist()
+    never = storage.get_fill_time() == h5py.h5d.FILL_TIME_NEVER
+    undefined = storage.fill_value_defined() == h5py.h5d.FILL_VALUE_UNDEFINED
+    return None if never or undefined else dataset.fillvalue
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,11 @@ class _Group:
 
 
 def read_steps(
-    path: Path, variable: ChunkedVariable, cells: npt.NDArray[np.int64], n_lon: int, steps: range
+    path: Path,
+    variable: ChunkedVariable,
+    cells: npt.NDArray[np.int64],
+    n_lon: int,
+    demand: Sequence[range],
 ) -> Iterator[tuple[range, npt.NDArray[np.intp] | slice, npt.NDArray[Any]]]:
     """Yield stored values, chunk by chunk; no chunk is decoded twice.
 
@@ -162,26 +176,28 @@ def read_steps(
         variable: where its chunks are.
         cells: flat indices into the grid, sorted.
         n_lon: longitudes of the grid.
-        steps: consecutive time steps in demand.
+        demand: time steps, in order.
 
     Yields:
-        Time steps; which of ``cells``; values as stored [step, cell], not to be changed.
+        Time steps, also some between those in demand; which of ``cells``; values as stored
+        [step, cell], not to be changed.
 
     Raises:
         DamagedChunkError: a chunk is not what was written.
         OSError: the file cannot be read.
     """
     length = variable.chunk[0]
+    first, stop = demand[0].start, demand[-1].stop
+    numbers = {t for d in demand for t in range(d.start // length, -(-d.stop // length))}
     groups = list(_groups(cells, n_lon, variable.chunk))
     with path.open("rb") as file:
-        for t in range(steps.start // length, -(-steps.stop // length)):
-            part = range(max(steps.start, t * length), min(steps.stop, (t + 1) * length))
+        for t in sorted(numbers):
+            part = range(max(first, t * length), min(stop, (t + 1) * length))
             wanted = slice(part.start - t * length, part.stop - t * length)
             for group in groups:
                 stored = variable.chunks.get(variable.number(t, group.y, group.x))
                 if stored is None:
-                    shape = (len(part), group.inside.size)
-                    yield part, group.columns, np.full(shape, variable.fill, variable.dtype)
+                    yield part, group.columns, _never_written(variable, len(part), group)
                 else:
                     yield part, group.columns, _pick(file, variable, stored, group, wanted)
 
@@ -192,15 +208,21 @@ def _groups(
     rows, columns = np.divmod(cells, n_lon)
     y, x = rows // chunk[1], columns // chunk[2]
     inside = (rows % chunk[1]) * chunk[2] + columns % chunk[2]
-    numbers = y * (n_lon + 1) + x
-    for number in np.unique(numbers):
-        places = np.flatnonzero(numbers == number)
+    numbers = y * n_lon + x
+    sort = np.argsort(numbers, kind="stable")
+    for places in np.split(sort, np.flatnonzero(np.diff(numbers[sort])) + 1):
         own = inside[places].astype(np.intp)
         is_all = own.size == chunk[1] * chunk[2] and bool((np.diff(own) == 1).all())
         first, last = int(places[0]), int(places[-1])
         together = last - first + 1 == places.size
         where = slice(first, last + 1) if together else places
         yield _Group(int(y[first]), int(x[first]), own, where, is_all)
+
+
+def _never_written(variable: ChunkedVariable, n_steps: int, group: _Group) -> npt.NDArray[Any]:
+    if variable.fill is None:
+        raise DamagedChunkError("a chunk was never written, and no value is set for such")
+    return np.full((n_steps, group.inside.size), variable.fill, variable.dtype)
 
 
 def _pick(

@@ -55,19 +55,25 @@ class PassingError(UnreadableFile):
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open a file under the library's lock; its errors come out as errors of the file."""
-    with NETCDF_LOCK:
-        try:
-            _check_start(path)
-            with netCDF4.Dataset(path, "r") as dataset:
-                dataset.set_auto_maskandscale(False)
-                yield dataset
-        except OSError as error:
-            number = error.errno or 0  # below 0 the library's own
-            kind = PassingError if number in _PASSING or number < 0 else UnreadableFile
-            cure = "; damaged or truncated? Fetch it again" if number < 0 else ""
-            raise kind(f"{path}: cannot be read ({error.strerror or error}){cure}") from error
-        except RuntimeError as error:  # netCDF4's "NetCDF: HDF error"
-            raise PassingError(f"{path}: damaged or truncated ({error}); fetch it again") from error
+    with NETCDF_LOCK, errors_of(path):
+        _check_start(path)
+        with netCDF4.Dataset(path, "r") as dataset:
+            dataset.set_auto_maskandscale(False)
+            yield dataset
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn what is raised while a file is read into errors that name the file."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or 0  # below 0 the library's own
+        kind = PassingError if number in _PASSING or number < 0 else UnreadableFile
+        cure = "; damaged or truncated? Fetch it again" if number < 0 else ""
+        raise kind(f"{path}: cannot be read ({error.strerror or error}){cure}") from error
+    except RuntimeError as error:  # netCDF4's "NetCDF: HDF error", or a DamagedChunkError
+        raise PassingError(f"{path}: damaged or truncated ({error}); fetch it again") from error
 
 
 def _check_start(path: Path) -> None:

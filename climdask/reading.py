@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from climdask.chunkcodecs import DamagedChunkError
 from climdask.decoding import Decoder
 from climdask.hdf5chunks import ChunkedVariable, locate, read_steps
 from climdask.headers import Header
 from climdask.hyperslabs import Slab, choose_slabs
-from climdask.netcdf import Days, Layout, PassingError, agreed, opened
+from climdask.netcdf import Days, Layout, agreed, errors_of, opened
 from climdask.normals import Block
 from climdask.regions import Selection
 from climdask.years import DayAxis
@@ -65,10 +64,8 @@ def read_years(
         attributes = _attributes(dataset.variables[expected.variable])
     decoder = Decoder(located.dtype, attributes)
     rows = [_Rows.of(days, axis, year) for year in years]
-    try:
+    with errors_of(path):
         return _read_chunks(path, located, decoder, rows, len(axis), selection, expected)
-    except DamagedChunkError as error:
-        raise PassingError(f"{path}: damaged or truncated ({error}); fetch it again") from error
 
 
 def read_through_netcdf4(
@@ -119,7 +116,7 @@ def _locate(path: Path, dataset: Any, variable: str, layout: Layout) -> ChunkedV
     """Find the chunks of a variable, or say why it is to be read through netCDF4."""
     if dataset.disk_format != "HDF5":
         return f"{dataset.disk_format} format"
-    return locate(path, variable, layout.order)
+    return locate(path, variable, layout.order, layout.shape)
 
 
 def _read_chunks(
@@ -133,8 +130,8 @@ def _read_chunks(
 ) -> list[Block]:
     cells, n_lon = selection.cells, expected.grid.lon.size
     blocks = [_empty(rows, n_days, cells.size) for rows in years]
-    steps = range(years[0].steps.start, years[-1].steps.stop)
-    for part, columns, raw in read_steps(path, located, cells, n_lon, steps):
+    demand = [rows.steps for rows in years]
+    for part, columns, raw in read_steps(path, located, cells, n_lon, demand):
         values = decoder(raw)
         for year, block in zip(years, blocks, strict=True):
             kept, rows = year.pick(part)
