@@ -52,12 +52,22 @@ def write_normal(
     image = io.BytesIO(
         _header(spec, region, variables, _global_attributes(spec, region, window, field))
     )
-    gridded = [(v, _chunks(v, spec.compression_level)) for v in variables if v.is_gridded]
-    with h5py.File(image, "r+") as file:
-        for variable, chunks in gridded:
-            for first, chunk in chunks:
-                file[variable.name].id.write_direct_chunk((first, 0, 0), chunk)
+    _add_chunks(image, [v for v in variables if v.is_gridded], spec.compression_level)
     atomically(path, lambda temporary: temporary.write_bytes(image.getbuffer()))
+
+
+def _add_chunks(image: io.BytesIO, variables: Sequence[CfVariable], level: int) -> None:
+    # Under the lock too: where h5py and netCDF4 share an HDF5 library, it may not be thread-safe.
+    with NETCDF_LOCK:
+        file = h5py.File(image, "r+")
+    try:
+        for variable in variables:
+            for first, chunk in _chunks(variable, level):
+                with NETCDF_LOCK:
+                    file[variable.name].id.write_direct_chunk((first, 0, 0), chunk)
+    finally:
+        with NETCDF_LOCK:
+            file.close()
 
 
 def _header(
