@@ -30,14 +30,20 @@ def bits_for(digits: int) -> int:
 
 
 def rounded(values: npt.NDArray[np.float32], digits: int) -> npt.NDArray[np.float32]:
-    """Return values with a relative error of at most ``0.5 * 10**-digits``; NaN stays NaN.
+    """Return values with a relative error of at most ``0.5 * 10**-digits``.
+
+    NaN stays NaN, and what would become infinite stays as it is. Below the least
+    normal number, 1.2e-38, the error is at most what it may be of that one.
 
     Args:
         values: float32, any shape.
         digits: significant decimal digits to keep, 1 to 6.
     """
     bits: Any = numcodecs.BitRound(bits_for(digits)).encode(np.ascontiguousarray(values))
-    return np.asarray(bits).view(np.float32).reshape(values.shape)
+    out = np.asarray(bits).view(np.float32).reshape(values.shape)
+    # Of some NaN the rounding makes a number.
+    np.copyto(out, values, where=np.isnan(values) | ~np.isfinite(out))
+    return out
 
 
 def field_attributes(digits: int) -> dict[str, Any]:
