@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cftime
+import h5py
 import netCDF4
 import numpy as np
 import pytest
@@ -44,6 +46,7 @@ def spec_like(
     boxes: Sequence[Box] = (GLOBAL,),
     count: bool = False,
     compression_level: int = 4,
+    significant_digits: int | None = None,
     **style: Any,
 ) -> ChainSpec:
     """Return the spec of a chain whose files look like the one written here."""
@@ -55,6 +58,7 @@ def spec_like(
         leap_day=leap_day,
         count=count,
         compression_level=compression_level,
+        significant_digits=significant_digits,
     )
 
 
@@ -74,8 +78,12 @@ def field_for(spec: ChainSpec) -> NormalField:
     return NormalField(values, per_day, count if spec.count else None, 29, attributes)
 
 
-def write_sample(path: Path, spec: ChainSpec) -> NormalField:
+def write_sample(
+    path: Path, spec: ChainSpec, change: Callable[[np.ndarray], np.ndarray] | None = None
+) -> NormalField:
     field = field_for(spec)
+    if change:
+        field = replace(field, values=change(field.values))
     write_normal(path, spec, spec.selection.regions[0], WINDOW, field)
     return field
 
@@ -235,6 +243,97 @@ def test_a_chunk_of_a_large_region_has_about_a_megabyte(
     write_sample(tmp_path / "normal.nc", spec_like(tmp_path))
     with netCDF4.Dataset(tmp_path / "normal.nc") as dataset:
         assert dataset["tas"].chunking() == [12, len(LAT), len(LON)]  # 12 x 4 x 5 x 4 = 960
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1000, 7_000, 1 << 20])
+def test_values_are_the_same_at_every_level_whatever_the_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    """Of one day, of twelve with a last one that is not full, of half the days, of all."""
+    monkeypatch.setattr(normalfile, "CHUNK_BYTES", chunk_bytes)
+    spec = spec_like(tmp_path, boxes=(WRAP,), count=True, leap_day="keep")
+    for level in (0, 1, 9) if chunk_bytes == 1 else range(10):
+        path = tmp_path / f"{level}.nc"
+        field = write_sample(path, replace(spec, compression_level=level))
+        with netCDF4.Dataset(path) as dataset:
+            dataset.set_auto_maskandscale(False)
+            expected = np.where(np.isnan(field.values), FILL, field.values)
+            np.testing.assert_array_equal(dataset["tas"][:], expected)
+            np.testing.assert_array_equal(dataset["count"][:], field.count)
+            assert dataset["tas"].filters()["complevel"] == level
+
+
+def test_chunks_are_compressed_and_every_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(normalfile, "CHUNK_BYTES", 10_000)
+    spec = spec_like(tmp_path, count=True)
+    write_sample(tmp_path / "normal.nc", spec)
+    with h5py.File(tmp_path / "normal.nc") as file:
+        for name, itemsize in (("tas", 4), ("count", 2)):
+            field = file[name]
+            days = 10_000 // (20 * itemsize)
+            assert field.chunks == (days, 4, 5)
+            assert (field.compression, field.compression_opts, field.shuffle) == ("gzip", 4, True)
+            assert field.id.get_num_chunks() == -(-365 // days)
+            assert all(
+                field.id.get_chunk_info(i).filter_mask == 0
+                for i in range(field.id.get_num_chunks())
+            )
+            assert field.id.get_storage_size() < field.size * itemsize
+            assert field.maxshape == field.shape
+        assert file["time"].chunks is None
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_ncdump_tells_how_a_normal_is_stored(tmp_path: Path, level: int) -> None:
+    path = tmp_path / "normal.nc"
+    write_sample(path, spec_like(tmp_path, count=True, compression_level=level))
+    lines = {line.strip() for line in call("ncdump", "-h", "-s", path).splitlines()}
+    for name in ("tas", "count"):
+        assert f"{name}:_ChunkSizes = 365, 4, 5 ;" in lines
+        assert (f'{name}:_Shuffle = "true" ;' in lines) == (level > 0)
+        assert (f"{name}:_DeflateLevel = {level} ;" in lines) == (level > 0)
+    assert 'lat:_Storage = "contiguous" ;' in lines
+    assert ':_Format = "netCDF-4 classic model" ;' in lines
+
+
+def test_threads_write_normals_at_once(tmp_path: Path) -> None:
+    spec = spec_like(tmp_path, count=True)
+
+    def write(number: int) -> np.ndarray:
+        return write_sample(tmp_path / f"{number}.nc", spec).values
+
+    with ThreadPoolExecutor(4) as pool:
+        fields = list(pool.map(write, range(16)))
+    for number, values in enumerate(fields):
+        with netCDF4.Dataset(tmp_path / f"{number}.nc") as dataset:
+            np.testing.assert_array_equal(dataset["tas"][:].filled(np.nan), values)
+
+
+def test_the_library_is_only_called_under_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where h5py and netCDF4 share one HDF5 library, it may not be thread-safe."""
+    free: list[str] = []
+
+    class Watched(h5py.File):
+        def __init__(self, *args: Any) -> None:
+            free.extend([] if normalfile.NETCDF_LOCK.locked() else ["open"])
+            super().__init__(*args)
+
+        def __getitem__(self, name: str) -> Any:
+            free.extend([] if normalfile.NETCDF_LOCK.locked() else ["get"])
+            return super().__getitem__(name)
+
+        def close(self) -> None:
+            free.extend([] if normalfile.NETCDF_LOCK.locked() else ["close"])
+            super().close()
+
+    monkeypatch.setattr(h5py, "File", Watched)
+    write_sample(tmp_path / "normal.nc", spec_like(tmp_path))
+    assert free == []
+    assert not normalfile.NETCDF_LOCK.locked()
 
 
 @pytest.mark.parametrize(
