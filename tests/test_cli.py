@@ -718,6 +718,34 @@ def test_days_that_a_year_lacks_are_told_though_the_run_goes_well(desk: Desk) ->
     assert f"note: {path}: 65 days of 2003 have no value" in said.out
 
 
+def test_files_that_are_read_through_netcdf4_are_told_once_for_each_reason(desk: Desk) -> None:
+    for year in (2002, 2004):
+        desk.archive.write("tas", year, format="NETCDF3_CLASSIC")
+    desk.archive.write("pr", 2005, dims=("lat", "time", "lon"))
+    said = desk.run()
+    assert said.code == 0
+    old, odd = desk.archive.path("tas", 2002), desk.archive.path("pr", 2005)
+    notes = [line for line in said.out.splitlines() if "netCDF library" in line]
+    through = "read through the netCDF library, which is slower"
+    assert sorted(notes) == [
+        f"note: 1 files were {through}: in one piece, with time not first ({odd})",
+        f"note: 2 files were {through}: NETCDF3 format ({old})",
+    ]
+    (manifest,) = desk.out.rglob("manifest.json")
+    slow = json.loads(manifest.read_text())["audit"]["read_through_netcdf4"]
+    assert sorted(slow) == [
+        [str(odd), "in one piece, with time not first"],
+        [str(old), "NETCDF3 format"],
+        [str(desk.archive.path("tas", 2004)), "NETCDF3 format"],
+    ]
+
+
+def test_a_run_that_reads_chunks_says_nothing_of_the_netcdf_library(desk: Desk) -> None:
+    said = desk.run()
+    assert said.code == 0
+    assert "netCDF library" not in said.out
+
+
 def test_a_file_that_stays_busy_fails_its_chain(desk: Desk) -> None:
     desk.write(given(run={"lock_timeout": 0.2, "lock_dir": str(desk.folder / "locks")}))
     (desk.folder / "locks").mkdir()

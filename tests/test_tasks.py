@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import time
@@ -15,7 +16,7 @@ import netCDF4
 import numpy as np
 import pytest
 
-from climdask import tasks
+from climdask import hdf5chunks, tasks
 from climdask.audit import audit
 from climdask.chains import CarryId, Read, Step
 from climdask.checkpoints import checkpoint_path, newest_marks, set_mark
@@ -284,6 +285,45 @@ def test_a_year_that_lacks_days_is_noted(fragile: Archive, tmp_path: Path) -> No
     ((path, reason),) = audit([bench.context.access.trace_dir]).incomplete
     assert path == str(fragile.path("tas", 2003))
     assert reason == "2 days of 2003 have no value"
+
+
+def test_a_file_that_is_read_through_netcdf4_is_noted_with_the_reason(
+    fragile: Archive, tmp_path: Path
+) -> None:
+    bench = bench_of(fragile, tmp_path)
+    fragile.write("tas", 2003, format="NETCDF3_CLASSIC")
+    for year in (2002, 2003):
+        (block,) = bench.read("historical", year)
+        np.testing.assert_array_equal(block.values, fragile.values("tas", year).reshape(365, -1))
+    path = str(fragile.path("tas", 2003))
+    (note,) = [e for e in bench.traces if e["event"] == "slow"]
+    assert (note["file"], note["reason"]) == (path, "NETCDF3 format")
+    assert audit([bench.context.access.trace_dir]).slow == ((path, "NETCDF3 format"),)
+
+
+def test_a_file_that_cannot_be_read_at_all_is_not_called_slow(
+    fragile: Archive, tmp_path: Path
+) -> None:
+    path = fragile.write("tas", 2003, format="NETCDF3_CLASSIC")
+    path.write_bytes(path.read_bytes()[:-100])
+    bench = bench_of(fragile, tmp_path, run={"on_bad_file": "skip"})
+    assert isinstance(bench.read("historical", 2003), Skipped)
+    assert audit([bench.context.access.trace_dir]).slow == ()
+
+
+def test_a_disk_that_fails_while_chunks_are_read_is_a_gap_if_the_workflow_says_so(
+    fragile: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, naps: list[float]
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(hdf5chunks, "_bytes_at", fail)
+    bench = bench_of(fragile, tmp_path, run={"on_bad_file": "skip", "retries": 2})
+    answer = bench.read("historical", 2003)
+    assert isinstance(answer, Skipped)
+    assert len(naps) == 2
+    ((path, reason),) = audit([bench.context.access.trace_dir]).skipped
+    assert reason == f"{path}: cannot be read (Input/output error)"
 
 
 # ---------------------------------------------------------------- window
