@@ -152,7 +152,7 @@ class _Group:
         y, x: chunk number along latitude and longitude.
         inside: intp [cell], flat places in the grid of the chunk.
         columns: where they go among all cells in demand: intp [cell], or a slice if consecutive.
-        is_all: whether they are all cells of the chunk, in order.
+        is_all: whether they are all cells of the chunk; they are in order.
     """
 
     y: int
@@ -174,7 +174,7 @@ def read_steps(
     Args:
         path: the file; the caller holds the right to open it.
         variable: where its chunks are.
-        cells: flat indices into the grid, sorted.
+        cells: flat indices into the grid, sorted, each once.
         n_lon: longitudes of the grid.
         demand: time steps, in order.
 
@@ -212,7 +212,7 @@ def _groups(
     sort = np.argsort(numbers, kind="stable")
     for places in np.split(sort, np.flatnonzero(np.diff(numbers[sort])) + 1):
         own = inside[places].astype(np.intp)
-        is_all = own.size == chunk[1] * chunk[2] and bool((np.diff(own) == 1).all())
+        is_all = own.size == chunk[1] * chunk[2]
         first, last = int(places[0]), int(places[-1])
         together = last - first + 1 == places.size
         where = slice(first, last + 1) if together else places

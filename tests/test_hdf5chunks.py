@@ -718,6 +718,17 @@ def test_each_chunk_that_is_touched_is_read_once_and_no_other(
     assert sorted(read) == sorted(expected)
 
 
+def test_of_a_long_chunk_only_the_steps_in_demand_are_put_together(tmp_path: Path) -> None:
+    path = tmp_path / "tas.nc"
+    held = write_years(path, "tas", 2000, 2003, chunks=(600, 4, 5), deflate=True)
+    variable = locate(path, "tas", (0, 1, 2), held.shape)
+    assert isinstance(variable, ChunkedVariable)
+    cells = np.arange(3, 17)
+    parts = list(hdf5chunks.read_steps(path, variable, cells, 5, [range(366, 731)]))
+    assert [part for part, *_ in parts] == [range(366, 600), range(600, 731)]
+    assert [values.shape for *_, values in parts] == [(234, 14), (131, 14)]
+
+
 def test_a_grid_of_very_many_chunks_is_sorted_out_in_one_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
