@@ -12,6 +12,7 @@ from climdask.api import plan, run
 from climdask.config import Workflow, load
 from climdask.errors import ClimdaskError, DataError, UserError
 from climdask.plan import Plan
+from climdask.provenance import provenance
 from climdask.results import RunResult
 from climdask.version import __version__
 
@@ -25,5 +26,6 @@ __all__ = [
     "__version__",
     "load",
     "plan",
+    "provenance",
     "run",
 ]

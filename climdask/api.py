@@ -35,7 +35,7 @@ from climdask.planner import make_plan
 from climdask.probing import check_headers, probe
 from climdask.progress import RunProgress
 from climdask.results import RunResult
-from climdask.state import Findings, take_stock
+from climdask.state import Findings, finish_stores, prepare_stores, take_stock
 from climdask.tasks import RunContext
 
 WorkflowLike = Workflow | str | os.PathLike[str] | Mapping[str, Any]
@@ -114,6 +114,8 @@ def run(
             limits = Limits() if serial else _limits(profile, client, first, flow)
             todo = make_plan(flow, inventory, headers, limits=limits, done=stock.done)
             _tell(todo, stock, report)
+            for store in prepare_stores(todo, folder, stock):
+                report(f"note: {store} was made with other keys of the workflow; it is made anew")
             job = _Job(todo, folder, access, RunProgress.of(todo), view)
             if todo.chains and not serial:
                 client = client or stack.enter_context(open_cluster(profile, limits))
@@ -214,22 +216,27 @@ class _Job:
         return "failed" if self.progress.failures else "done"
 
     def finish(self, state: str) -> RunResult:
-        """Clean up after chains that are done, write the manifest, and return the result."""
+        """Clean up after chains that are done, finish stores, and tell how it went."""
         for chain in self.plan.all_chains:
             if chain.id not in self.progress.failures:
                 remove_checkpoints(self.folder, chain.id)
+        failures = dict(self.progress.failures)
+        try:
+            finish_stores(self.plan, self.folder)
+        except OutputError as error:
+            state, failures["stores"] = "failed", str(error)
         result = RunResult(
             self.plan,
             self.folder,
             self.access.run_id,
             tuple(self.progress.chains.values()),
-            self.progress.failures,
+            failures,
             time.monotonic() - self.began,
         )
         try:
             self._write_manifest(state, result)
         except OutputError as error:  # what became of the chains must be told all the same
-            result = replace(result, failures={**result.failures, "manifest": str(error)})
+            result = replace(result, failures={**failures, "manifest": str(error)})
         return result
 
     def _shown(self) -> AbstractContextManager[None]:

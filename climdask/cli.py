@@ -182,7 +182,7 @@ def _end(result: RunResult) -> int:
         )  # fmt: skip
     for name in result.failures.keys() - {row.id for row in result.rows}:
         console.print(f"failed: {name}: {result.failures[name]}", markup=False, soft_wrap=True)
-    made = f"{len(result.outputs)} of {result.plan.n_all} normals are in {result.folder.root}"
+    made = f"{result.n_normals} of {result.plan.n_all} normals are in {result.folder.root}"
     if result.plan.failures:
         made += f", and {len(result.plan.failures)} chains could not be planned"
     console.print(f"{made}; {clock(result.seconds)} elapsed", markup=False, soft_wrap=True)

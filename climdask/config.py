@@ -116,7 +116,10 @@ class Output(_Section):
     """Where the normals go."""
 
     root: Path = Field(Path("normals"), description="Folder for the normals.")
-    format: Literal["netcdf"] = Field("netcdf", description="Format of the normals.")
+    format: Literal["netcdf", "zarr"] = Field(
+        "netcdf",
+        description="netcdf: a file for each target year. zarr: a store for each leg.",
+    )
     compression_level: int = Field(
         1, ge=0, le=9, description="0 for none; 1 is fast, 9 is slow and a little smaller."
     )

@@ -47,7 +47,7 @@ class Done:
     """What earlier runs left that is still right.
 
     Attributes:
-        normals: paths below the output root.
+        normals: keys of :class:`NormalFile`.
         checkpoints: (chain id, leg, year) each.
     """
 
@@ -66,23 +66,25 @@ class SourceYear:
 
 @dataclass(frozen=True)
 class NormalFile:
-    """One output file: a target year in a region.
+    """One normal on disk: a target year in a region; a NetCDF file, or a part of a Zarr store.
 
     Attributes:
-        path: below the output root.
+        path: of the file or store, below the output root.
+        key: what completion records call it: the path, and for a store the target year too.
         input_hash: of all that decides its numbers; ``untimed_hash`` leaves out the modification
             times of the input files.
     """
 
     region: str
     path: str
+    key: str
     input_hash: str
     untimed_hash: str
 
 
 @dataclass(frozen=True)
 class WriteJob:
-    """The writing of one target year: one file for each region."""
+    """The writing of one target year: one normal for each region."""
 
     leg: str
     window: Window
@@ -101,6 +103,7 @@ class ChainSpec:
         min_years: source years that a normal needs.
         count: whether the number of values is written too.
         significant_digits: that the normals are rounded to; None for all.
+        format: ``netcdf`` or ``zarr``.
     """
 
     id: str
@@ -116,6 +119,7 @@ class ChainSpec:
     count: bool
     compression_level: int
     significant_digits: int | None = None
+    format: str = "netcdf"
 
     @property
     def window(self) -> int:
@@ -128,13 +132,27 @@ class ChainSpec:
         return len(self.axis) * self.selection.cells.size
 
     def output_path(self, region: str, leg: str, target_year: int) -> PurePosixPath:
-        """Return the path of a normal below the output root."""
+        """Return the path of the file or store of a normal, below the output root."""
+        if self.format == "zarr":
+            return self._place(region, leg, f"{self.window}yr_normal.zarr")
         period = self.periods.name(target_year, leg)
-        name = (
-            f"{self.variable}_day_{self.model}_{self.member}_{self.grid}_{region}_{period}"
-            f"_{target_year}_{self.window}yr_normal.nc"
-        )
-        return PurePosixPath(self.model, self.member, self.variable, region, period, name)
+        name = f"{target_year}_{self.window}yr_normal.nc"
+        return self._place(region, period, name, period)
+
+    def _place(self, region: str, part: str, end: str, *folder: str) -> PurePosixPath:
+        who = f"{self.variable}_day_{self.model}_{self.member}_{self.grid}"
+        name = f"{who}_{region}_{part}_{end}"
+        return PurePosixPath(self.model, self.member, self.variable, region, *folder, name)
+
+    def output_key(self, region: str, leg: str, target_year: int) -> str:
+        """Return what completion records call a normal."""
+        path = str(self.output_path(region, leg, target_year))
+        return f"{path}/{target_year}" if self.format == "zarr" else path
+
+    def deciding_keys(self, box: Box) -> list[object]:
+        """Return what of the workflow decides the numbers of a region's normals."""
+        keys = [OUTPUT_VERSION, self.window, self.min_years, self.axis.leap_day]
+        return [keys, [self.count, self.significant_digits], _edges(box)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +166,7 @@ class Chain:
         home: chains with the same home share files, so they must share a worker.
         memory: what stays in a worker's memory.
         targets: every target year by leg, done or not.
-        done: paths of normals that are there already, below the output root.
+        done: keys of normals that are there already.
     """
 
     spec: ChainSpec
@@ -179,7 +197,7 @@ class Chain:
         return WriteJob(
             leg,
             window,
-            tuple(f for f in self.normals(leg, target_year) if f.path not in self.done),
+            tuple(f for f in self.normals(leg, target_year) if f.key not in self.done),
             self.source_years(leg, target_year),
         )
 
@@ -191,7 +209,7 @@ class Chain:
         )
 
     def normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
-        """Return the output files of a target year, done or not."""
+        """Return the normals of a target year, done or not."""
         key = (leg, target_year)
         if key not in self._known_normals:
             self._known_normals[key] = self._name_normals(leg, target_year)
@@ -209,6 +227,7 @@ class Chain:
             NormalFile(
                 region.box.name,
                 str(self.spec.output_path(region.box.name, leg, target_year)),
+                self.spec.output_key(region.box.name, leg, target_year),
                 self._input_hash(region.box, timed),
                 self._input_hash(region.box, untimed),
             )
@@ -221,23 +240,21 @@ class Chain:
         The window's files (path below the input root, size and, if timed, modification time)
         and the keys of the workflow that change its numbers.
         """
-        keys = [OUTPUT_VERSION, self.spec.window, self.spec.min_years, self.spec.axis.leap_day]
-        shown = [self.spec.count, self.spec.significant_digits]
-        return _digest(keys, shown, _edges(box), window_files)
+        return digest_of(*self.spec.deciding_keys(box), window_files)
 
     def carry_hash(self, leg: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
         cells = hashlib.sha256(self.spec.selection.cells.tobytes()).hexdigest()
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
         boxes = [_edges(region.box) for region in self.spec.selection.regions]
-        return _digest(keys, boxes, self._window_files(leg, year, timed=True))
+        return digest_of(keys, boxes, self._window_files(leg, year, timed=True))
 
     def _window_files(self, leg: str, year: int, *, timed: bool) -> str:
         window = Window.ending(year, self.spec.window)
         files = sorted({f for y in window.years for f in self.source_files(leg, y)})
         # Which of two files that overlap gives a year hangs on where history ends.
         history = min(self.spec.periods.last_historical_year, year)
-        return _digest(history, [[f.path, f.size, f.mtime_ns if timed else None] for f in files])
+        return digest_of(history, [[f.path, f.size, f.mtime_ns if timed else None] for f in files])
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,7 +300,7 @@ class Plan:
 
     @property
     def n_normals(self) -> int:
-        """Normals to make: files to be written."""
+        """Normals to make: one for each region and target year."""
         return sum(len(job.files) for _, job in self.jobs)
 
     @property
@@ -329,7 +346,7 @@ class Plan:
         """A hash of all that the plan will do: equal plans do the same work."""
         chains = [[c.id, c.spec.header.digest, c.memory.keeps_ring, c.legs] for c in self.chains]
         normals = [f.input_hash for _, job in self.jobs for f in job.files]
-        return _digest(self.workflow.model_dump(mode="json"), chains, normals)
+        return digest_of(self.workflow.model_dump(mode="json"), chains, normals)
 
     def __str__(self) -> str:
         return "\n".join(planview.lines(self))
@@ -350,5 +367,6 @@ def _edges(box: Box) -> list[object]:
     return [box.name, box.west, box.east, box.south, box.north]
 
 
-def _digest(*content: object) -> str:
+def digest_of(*content: object) -> str:
+    """Return a hash of anything that JSON or ``str`` can express."""
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:24]

@@ -173,6 +173,7 @@ class _ChainMaker:
             flow.output.count,
             flow.output.compression_level,
             flow.output.significant_digits,
+            format=flow.output.format,
         )
 
     def _pending(self, spec: ChainSpec, leg: str, targets: Sequence[int]) -> tuple[int, ...]:
@@ -180,7 +181,7 @@ class _ChainMaker:
         return tuple(
             t
             for t in targets
-            if any(str(spec.output_path(n, leg, t)) not in self.done.normals for n in names)
+            if any(spec.output_key(n, leg, t) not in self.done.normals for n in names)
         )
 
     def _saved(self, leg: str) -> list[int]:

@@ -49,7 +49,8 @@ def quickstart(folder: Path, *, view: View | None, report: Callable[[str], None]
     result = run(load(workflow), view=view, report=report)
     report("")
     if result.outputs:
-        show = f"import xarray; print(xarray.open_dataset('{result.outputs[0]}'))"
+        opener = "open_zarr" if result.plan.workflow.output.format == "zarr" else "open_dataset"
+        show = f"import xarray; print(xarray.{opener}('{result.outputs[0]}'))"
         report(f'Look at a normal:   python -c "{show}"')
     report(f"Change and repeat:  climdask run {workflow}")
     report(f"Prove file access:  climdask audit {result.folder.root}")

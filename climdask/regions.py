@@ -141,6 +141,10 @@ class Selection:
     cells: npt.NDArray[np.int64]
     regions: tuple[RegionCells, ...]
 
+    def region(self, name: str) -> RegionCells:
+        """Return a region by its name."""
+        return next(region for region in self.regions if region.box.name == name)
+
 
 def select(grid: Grid, boxes: Sequence[Box]) -> Selection:
     """Find the cells of all boxes; regions that overlap share cells.

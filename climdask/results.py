@@ -14,6 +14,8 @@ from climdask.audit import Audit, audit
 from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
 from climdask.outputfolder import OutputFolder
 from climdask.plan import Chain, Plan
+from climdask.provenance import pack, unpack
+from climdask.state import Places
 
 if TYPE_CHECKING:
     from climdask.progress import ChainProgress
@@ -28,7 +30,7 @@ class RunResult:
         folder: where the normals are.
         run_id: names the run's traces.
         rows: counts, state and message of each chain.
-        failures: message by chain, and by "manifest" if that could not be written.
+        failures: message by chain, and by "manifest" or "stores" if these could not be written.
         seconds: that the run took.
     """
 
@@ -56,8 +58,26 @@ class RunResult:
 
     @property
     def outputs(self) -> list[Path]:
-        """The normals that are there, of this run and of earlier ones, in order."""
-        return [p for p in normal_paths(self.plan.all_chains, self.folder) if p.exists()]
+        """The files or stores that are there, of this run and of earlier ones, in order."""
+        return list(dict.fromkeys(self._normals))
+
+    @property
+    def n_normals(self) -> int:
+        """How many of the plan's normals are there."""
+        return len(self._normals)
+
+    @property
+    def _normals(self) -> list[Path]:
+        """The file or store of each normal that is there."""
+        places = Places(self.folder)
+        return [
+            self.folder.root / file.path
+            for chain in self.plan.all_chains
+            for leg, years in chain.targets.items()
+            for year in years
+            for file in chain.normals(leg, year)
+            if places.are_there(chain.spec, leg, year, file)
+        ]
 
     def open(
         self,
@@ -84,19 +104,26 @@ class RunResult:
         """
         chain = _one_chain(self.plan.all_chains, variable, model, member)
         leg = _one_leg(chain, scenario)
+        places = Places(self.folder)
         names = [r.box.name for r in chain.spec.selection.regions]
         if region not in names:
             raise PlanError(f'region "{region}" is none of {names}{did_you_mean(region, names)}')
         legs = dict.fromkeys((chain.legs.trunk, leg))
         found = [
-            (year, self.folder.root / chain.spec.output_path(region, own, year))
+            (self.folder.root / file.path, year)
             for own in legs
             for year in chain.targets.get(own, ())
+            for file in chain.normals(own, year)
+            if file.region == region and places.are_there(chain.spec, own, year, file)
         ]
-        found = [(year, path) for year, path in found if path.exists()]
         if not found:
             raise PlanError(f"{chain.id}: no normals of {region} are there; did the run fail?")
-        return open_normals([p for _, p in found], [y for y, _ in found])
+        if chain.spec.format == "zarr":
+            by_store: dict[Path, list[int]] = {}
+            for path, year in found:
+                by_store.setdefault(path, []).append(year)
+            return open_stores(by_store)
+        return open_normals([p for p, _ in found], [y for _, y in found])
 
 
 def open_normals(paths: Sequence[Path], target_years: Sequence[int]) -> xr.Dataset:
@@ -125,15 +152,28 @@ def open_normals(paths: Sequence[Path], target_years: Sequence[int]) -> xr.Datas
     ).assign_coords(target_year=coordinate)
 
 
-def normal_paths(chains: Sequence[Chain], folder: OutputFolder) -> list[Path]:
-    """Return the paths of all normals of some chains."""
-    return [
-        folder.root / file.path
-        for chain in chains
-        for leg, years in chain.targets.items()
-        for year in years
-        for file in chain.normals(leg, year)
+def open_stores(target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
+    """Open Zarr stores as one lazy dataset with dims (target_year, dayofyear, lat, lon).
+
+    Args:
+        target_years: those that are wanted of each store.
+    """
+    coder = xr.coders.CFDatetimeCoder(use_cftime=True)
+    parts = [
+        xr.open_zarr(path, chunks={}, decode_times=coder).sel(target_year=list(years))
+        for path, years in target_years.items()
     ]
+    joined: xr.Dataset = xr.concat(
+        parts,
+        "target_year",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        combine_attrs="drop_conflicts",
+        join="override",
+    )
+    told = [unpack(part.attrs["provenance"]) for part in parts if "provenance" in part.attrs]
+    return joined.assign_attrs(provenance=pack({y: p for one in told for y, p in one.items()}))
 
 
 def _one_chain(

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from climdask import zarrstore
 from climdask.cfnormal import NormalField
 from climdask.chains import BlockId, CarryId, Read, Step
 from climdask.checkpoints import WindowSum, load_checkpoint, newest_marks, save_checkpoint, set_mark
@@ -26,12 +27,14 @@ from climdask.netcdf import PassingError
 from climdask.normalfile import write_normal
 from climdask.normals import Block, MissingRule, RunningNormal, join_blocks, needed_values
 from climdask.outputfolder import OutputFolder
-from climdask.plan import ChainSpec, WriteJob
+from climdask.plan import ChainSpec, NormalFile, WriteJob
 from climdask.precision import rounded
+from climdask.provenance import Provenance, Source
 from climdask.reading import read_years
 from climdask.regions import RegionCells
-from climdask.state import record_done
+from climdask.state import Places, record_done
 from climdask.years import run_lengths
+from climdask.zarrlayout import Store
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ class Written:
     """What a write task did.
 
     Attributes:
-        paths: files, below the output root.
-        n_bytes: of the files together, as on disk.
-        years: source years with any valid day; None if the files were there already.
+        paths: files or stores, below the output root.
+        n_bytes: of the normals together, as on disk.
+        years: source years with any valid day; None if the normals were there already.
     """
 
     leg: str
@@ -281,7 +284,7 @@ def _block(
 
 
 def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> Written:
-    """Write the normal of a target year, a file for each region.
+    """Write the normal of a target year: a file, or its part of a Zarr store, for each region.
 
     Raises:
         OutputError: the disk is full or cannot be written.
@@ -289,7 +292,7 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
     """
     target, paths = job.window.last_year, tuple(f.path for f in job.files)
     if isinstance(carry, Superseded):
-        return Written(job.leg, target, paths, _bytes(context.out, paths), None)
+        return Written(job.leg, target, paths, _bytes(spec, context, job), None)
     skipped = tuple(sorted({year for year, _ in carry.skipped}))
     if len(carry.years) < spec.min_years <= len({*carry.years, *skipped}):
         raise DataError(
@@ -306,17 +309,39 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
         valid = carry.valid_days[:, places[file.region]]
         years = [year for year, days in zip(carry.years, valid, strict=True) if days.any()]
         enough = len(years) >= spec.min_years
-        hashes = {"input_hash": file.input_hash, "untimed_input_hash": file.untimed_hash}
+        made_from = _provenance(job, file, carry, years)
         field = NormalField(
             mean[:, region.index] if enough else np.full_like(mean[:, region.index], np.nan),
             valid.sum(axis=0, dtype=np.int16),
             _count(carry, region) if spec.count else None,
             len(years),
-            _source_attributes(job, carry, years) | hashes,
+            made_from.attributes,
         )
-        write_normal(context.out / file.path, spec, region, job.window, field)
-        record_done(context.folder, file, skipped=skipped, process=process_id())
-    return Written(job.leg, target, paths, _bytes(context.out, paths), len(carry.years))
+        _put(spec, context, job, file, field, made_from, skipped)
+    return Written(job.leg, target, paths, _bytes(spec, context, job), len(carry.years))
+
+
+def _put(
+    spec: ChainSpec,
+    context: RunContext,
+    job: WriteJob,
+    file: NormalFile,
+    field: NormalField,
+    made_from: Provenance,
+    skipped: tuple[int, ...],
+) -> None:
+    """Put a normal in its place, then record it."""
+    region = spec.selection.region(file.region)
+    if spec.format == "zarr":
+        store = Store(spec, region, job.leg)
+        objects = zarrstore.write_normal(context.out, store, job.window.last_year, field)
+        told = made_from  # a store tells it when all is written
+    else:
+        objects, told = (context.out / file.path,), None
+        write_normal(objects[0], spec, region, job.window, field)
+    record_done(
+        context.folder, file, objects, skipped=skipped, process=process_id(), provenance=told
+    )
 
 
 def _count(
@@ -326,26 +351,25 @@ def _count(
     return np.ascontiguousarray(full[:, region.index])
 
 
-def _bytes(out: Path, paths: Sequence[str]) -> int:
-    return sum((out / p).stat().st_size for p in paths if (out / p).exists())
+def _bytes(spec: ChainSpec, context: RunContext, job: WriteJob) -> int:
+    places = Places(context.folder)
+    each = [places.objects(spec, job.leg, job.window.last_year, f) for f in job.files]
+    return sum(path.stat().st_size for objects in each for path in objects if path.exists())
 
 
-def _source_attributes(
-    job: WriteJob, carry: WindowSum, years: Collection[int]
-) -> dict[str, object]:
-    """Name scenario, version and file of each source year that is in the normal."""
-    used = [s for s in job.sources if s.year in years]
-    files = [[f for f in s.files if (s.year, f.path) not in carry.skipped] for s in used]
-    versions = ["+".join(".".join(map(str, f.version)) or "none" for f in own) for own in files]
-    attributes: dict[str, object] = {
-        "source_years": np.array([s.year for s in used], dtype=np.int32),
-        "source_scenarios": ", ".join(s.experiment for s in used),
-        "source_versions": ", ".join(versions),
-        "source_files": ", ".join(dict.fromkeys(f.path for own in files for f in own)),
-    }
-    if carry.skipped:
-        attributes["skipped_files"] = ", ".join(dict.fromkeys(path for _, path in carry.skipped))
-    return attributes
+def _provenance(
+    job: WriteJob, file: NormalFile, carry: WindowSum, years: Collection[int]
+) -> Provenance:
+    """Name scenario, version and files of each source year that is in the normal."""
+    sources = []
+    for source in job.sources:
+        if source.year in years:
+            files = [f for f in source.files if (source.year, f.path) not in carry.skipped]
+            version = "+".join(".".join(map(str, f.version)) or "none" for f in files)
+            paths = tuple(f.path for f in files)
+            sources.append(Source(source.year, source.experiment, version, paths))
+    skipped = tuple(dict.fromkeys(path for _, path in carry.skipped))
+    return Provenance(tuple(sources), skipped, (file.input_hash, file.untimed_hash))
 
 
 def tick(*_: object) -> None:

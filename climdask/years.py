@@ -143,7 +143,7 @@ def years_with_day(axis: DayAxis, window: Window) -> npt.NDArray[np.int16]:
     return total
 
 
-@lru_cache(maxsize=64)  # the regions of one target share it
+@lru_cache(maxsize=512)  # all regions and variables share it
 def climatology_time(
     axis: DayAxis, window: Window
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
