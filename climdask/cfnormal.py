@@ -1,6 +1,6 @@
 """A normal as CF describes it: variables, dimensions and attributes, for any file format.
 
-Pure: :mod:`climdask.normalfile` writes this as NetCDF.
+Pure: :mod:`climdask.normalfile` writes this as NetCDF, :mod:`climdask.zarrstore` as Zarr.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,21 @@ _DATED = {"history", "date_created"}
 def contents(root: Path) -> dict[str, Any]:
     """Return everything in all normals below a folder but the dates, by path, as bytes."""
     return {
-        str(path.relative_to(root)): _content(path)
-        for path in sorted(root.rglob("*.nc"))
+        str(path.relative_to(root)): _content(path) if path.is_file() else _store(path)
+        for path in sorted([*root.rglob("*.nc"), *root.rglob("*.zarr")])
         if ".climdask" not in path.parts
     }
+
+
+def _store(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    root = json.loads(found.pop("zarr.json"))
+    root["attributes"] = {k: v for k, v in root["attributes"].items() if k not in _DATED}
+    return {**found, "": root}
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -39,5 +51,5 @@ def _attributes(holder: Any) -> dict[str, str]:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Return temporary files that were left behind."""
-    return sorted(root.rglob("*.tmp"))
+    """Return temporary files and folders that were left behind."""
+    return sorted([*root.rglob(".*.tmp"), *root.rglob(".*.old"), *root.rglob("*.tmp")])
