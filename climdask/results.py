@@ -13,9 +13,9 @@ import xarray as xr
 from climdask.audit import Audit, audit
 from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
 from climdask.outputfolder import OutputFolder
+from climdask.places import Places
 from climdask.plan import Chain, Plan
 from climdask.provenance import pack, unpack
-from climdask.state import Places
 
 if TYPE_CHECKING:
     from climdask.progress import ChainProgress

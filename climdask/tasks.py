@@ -27,12 +27,13 @@ from climdask.netcdf import PassingError
 from climdask.normalfile import write_normal
 from climdask.normals import Block, MissingRule, RunningNormal, join_blocks, needed_values
 from climdask.outputfolder import OutputFolder
+from climdask.places import Places
 from climdask.plan import ChainSpec, NormalFile, WriteJob
 from climdask.precision import rounded
 from climdask.provenance import Provenance, Source
 from climdask.reading import read_years
 from climdask.regions import RegionCells
-from climdask.state import Places, record_done
+from climdask.state import record_done
 from climdask.years import run_lengths
 from climdask.zarrlayout import Store
 

@@ -292,17 +292,17 @@ def _put(content: bytes | memoryview, path: Path) -> None:
 
 
 def finish(there: StoreOnDisk, store: Store, normals: Mapping[int, Provenance]) -> None:
-    """Tell in a store what its normals were made from; remove it if it has none.
+    """Tell in a store what its normals were made from; remove it if nothing is in it.
 
     Args:
         there: the store.
         store: what it holds.
-        normals: by target year, of those that are there.
+        normals: by target year, of those that are what was written.
 
     Raises:
         OutputError: the disk is full or cannot be written.
     """
-    if not normals:
+    if not any((there.place / store.spec.variable).glob("c.*")):
         shutil.rmtree(there.place, ignore_errors=True)
         return
     told = {"provenance": pack(normals)}

@@ -761,6 +761,18 @@ def test_the_normal_itself_is_written_last_and_recorded_after_that(
     assert order == ["number_of_years", "years_per_day", "count", "tas"] * 4
 
 
+def test_what_nobody_has_a_record_of_is_not_thrown_away_when_it_cannot_be_made_again(
+    archive: Archive, tmp_path: Path, site: Path
+) -> None:
+    shutil.rmtree(site / ".climdask")
+    shutil.copytree(archive.root, tmp_path / "in")
+    own = replace(archive, root=tmp_path / "in")
+    own.path("tas", 2000).write_bytes(b"no NetCDF")
+    before = {p: p.read_bytes() for p in objects(store_of(site))}
+    assert not run(flow(own, site), serial=True).ok
+    assert {p: p.read_bytes() for p in objects(store_of(site))} == before
+
+
 def test_an_output_that_cannot_be_made_is_told_before_the_work_begins(
     archive: Archive, out: Path
 ) -> None:
