@@ -362,7 +362,8 @@ workflows = st.fixed_dictionaries(
         "targets": one_or_more(st.integers(1900, 2100) | st.sampled_from(["all", "1980-1990"])),
         "output": st.fixed_dictionaries(
             {}, optional={"root": st.just("out"), "count": st.booleans(),
-                          "compression_level": st.integers(0, 9), "format": st.just("netcdf")},
+                          "compression_level": st.integers(0, 9),
+                          "format": st.sampled_from(["netcdf", "zarr"])},
         ),
         "run": st.fixed_dictionaries(
             {}, optional={"lookahead": st.integers(1, 9) | st.none(), "lock_dir": st.just("/locks"),
