@@ -27,10 +27,10 @@ from climdask.zarrstore import StoreOnDisk, find_store
 def record_done(
     folder: OutputFolder,
     file: NormalFile,
-    objects: Sequence[Path],
     *,
     skipped: tuple[int, ...],
     process: str,
+    objects: Sequence[Path] = (),
     provenance: Provenance | None = None,
 ) -> None:
     """Record that a normal is on disk: its hashes, size, time and checksum.
@@ -38,14 +38,15 @@ def record_done(
     Args:
         folder: the output folder.
         file: the normal.
-        objects: the files that hold it, of :class:`climdask.places.Places`.
         skipped: years of which bad files are not in it.
         process: that wrote it.
+        objects: the files that hold it; the one of its path if left out.
         provenance: what it was made from, where it does not say that itself.
 
     Raises:
         OutputError: the disk is full or cannot be written.
     """
+    objects = objects or [folder.root / file.path]
     line = {
         "path": file.key,
         "input_hash": file.input_hash,
@@ -188,7 +189,7 @@ class _Stock:
     def whole_years(self, store: Store) -> tuple[int, ...]:
         """Return the target years of a store that are what was written, whatever from."""
         there = self.places.store(store)
-        if there is None or there.identity != store.identity:
+        if there is None:
             return ()
         return tuple(
             year

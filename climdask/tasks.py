@@ -341,7 +341,12 @@ def _put(
         objects, told = (context.out / file.path,), None
         write_normal(objects[0], spec, region, job.window, field)
     record_done(
-        context.folder, file, objects, skipped=skipped, process=process_id(), provenance=told
+        context.folder,
+        file,
+        skipped=skipped,
+        process=process_id(),
+        objects=objects,
+        provenance=told,
     )
 
 

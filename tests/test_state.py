@@ -198,7 +198,7 @@ def test_a_normal_that_lacks_bad_files_is_done_only_where_they_may_be_skipped(si
     (job,) = (job for _, job in plan.jobs if job.window.last_year == 2005)
     shutil.rmtree(site.folder.state / "done")
     for file in job.files:
-        record_done(site.folder, file, [site.out / file.path], skipped=(2004,), process="p")
+        record_done(site.folder, file, skipped=(2004,), process="p")
     paths = {file.path for file in job.files}
     assert paths <= set(site.stock().stale)
     skipping = {"run": {"on_bad_file": "skip"}}
@@ -209,7 +209,7 @@ def test_of_several_records_of_a_file_one_that_fits_is_enough(site: Site) -> Non
     plan = site.plan()
     (job,) = (job for _, job in plan.jobs if job.window.last_year == 2005)
     for process, file in (("a", replace(job.files[0], input_hash="x")), ("z", job.files[0])):
-        record_done(site.folder, file, [site.out / file.path], skipped=(), process=process)
+        record_done(site.folder, file, skipped=(), process=process)
     assert job.files[0].path in site.stock().done.normals
 
 
