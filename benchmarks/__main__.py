@@ -61,7 +61,7 @@ def _size(arguments: argparse.Namespace) -> tuple[Job, int, int]:
         series=QUICK_SERIES if quick else SERIES,
     )
     rounds: int = arguments.rounds or (2 if quick else 3)
-    return job, rounds, 1 if quick else rounds
+    return job, rounds, arguments.heavy_rounds or (1 if quick else rounds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"target years, {FULL_TARGETS} is the real job (default: 31; quick: 3)")  # fmt: skip
     add("--window", type=_count, default=30, help="years in a window (default: %(default)s)")
     add("--rounds", type=_count, help="rounds (default: 3; quick: 2, heavy arms in one)")
+    add("--heavy-rounds", type=_count, help="rounds with heavy arms (default: all; quick: 1)")
     add("--arms", metavar="A,B", help="only these, and climdask-netcdf")
     add("--data", type=Path, default=Path("benchmark-data"), metavar="DIR",
         help="where data are made and reused (default: %(default)s)")  # fmt: skip

@@ -16,7 +16,7 @@ from pathlib import Path
 import climdask
 from benchmarks.climdaskrun import run_climdask, workflow_of
 from benchmarks.data import make_data
-from benchmarks.job import SERIES, Job, make_job
+from benchmarks.job import Job, make_job
 from climdask.plan import Limits
 from climdask.planview import size
 
@@ -90,16 +90,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.memory", description="Peak memory against the projection."
     )
     parser.add_argument("--scale", type=float, default=0.1)
-    parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--targets", type=int, default=31, help="of the data; 3 are made")
     parser.add_argument("--threads", type=int, default=2, help="of the worker")
     parser.add_argument("--memory", default="16GiB", help="of the worker")
     parser.add_argument("--global-memory", default="8GiB", help="of the worker, for global")
     parser.add_argument("--data", type=Path, default=Path("benchmark-data"))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
-    job = make_job(given.data.absolute(), scale=given.scale, targets=given.targets, cores=2,
-                   series=SERIES[:2])  # fmt: skip
-    make_data(job, print)
+    whole = make_job(given.data.absolute(), scale=given.scale, targets=given.targets, cores=2)
+    make_data(whole, print)
+    first_year = whole.last_year - whole.window - 1
+    job = replace(whole, first_year=first_year, series=whole.series[:2])
     from dask.utils import parse_bytes
 
     rows: list[Row] = []
