@@ -28,11 +28,11 @@ class FlakyReads(WorkerPlugin):  # type: ignore[misc]
         real = getattr(tasks.read_years, "real", tasks.read_years)
         share, seconds = self.share, self.seconds
 
-        def flaky(*args: Any) -> Any:
+        def flaky(*args: Any, **more: Any) -> Any:
             time.sleep(seconds)
             if random.random() < share:
                 raise OSError(errno.EIO, "Input/output error, made by the test")
-            return real(*args)
+            return real(*args, **more)
 
         flaky.real = real  # type: ignore[attr-defined]
         tasks.read_years = flaky

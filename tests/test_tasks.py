@@ -137,7 +137,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, errors: Sequence[Exception]) -> lis
         asked.append(path)
         if left:
             raise left.pop(0)
-        return real(path, *args)
+        return real(path, *args, **more)
 
     monkeypatch.setattr(tasks, "read_years", read_years)
     return asked
