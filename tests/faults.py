@@ -54,9 +54,9 @@ class PoisonReads(WorkerPlugin):  # type: ignore[misc]
 
         real, poison = tasks.read_years, self.poison
 
-        def deadly(path: Any, *args: Any) -> Any:
+        def deadly(path: Any, *args: Any, **more: Any) -> Any:
             if path.name == poison:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return real(path, *args)
+            return real(path, *args, **more)
 
         tasks.read_years = deadly
