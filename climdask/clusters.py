@@ -174,6 +174,9 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         # Windows stay where their carry is: a stolen one would pull it across.
         "distributed.scheduler.work-stealing": False,
         "distributed.worker.preload": [_DEAF],
+        # Tasks take a tenth of a second and more: looking at them 100 times a second only costs.
+        "distributed.worker.profile.interval": "100ms",
+        "distributed.admin.tick.interval": "100ms",
         **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in _ALLOCATION.items()},
     }
     if profile.scratch:
