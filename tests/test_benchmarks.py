@@ -16,15 +16,21 @@ import pytest
 
 from benchmarks import answers, arms, data
 from benchmarks.__main__ import main
-from benchmarks.arms import ARMS, Arm, ReadingArm
+from benchmarks.arms import ARMS, Arm, ClimdaskArm, ReadingArm
 from benchmarks.job import FULL_TARGETS, SERIES, Job, make_job
 from benchmarks.report import table
 from benchmarks.session import Session
 from tests.tools import lacking
 
 WINDOW, N_TARGETS, SCALE = 3, 3, 0.0006
-NORMALS = ("replaced-pool", "replaced-per-variable", "cdo-plain", "cdo-best", "flox")
-READING = ("read-floor", "copy-floor", "read-netcdf4", "read-h5py", "read-hidefix", "read-pyfive")
+NORMALS = (
+    "climdask-zarr", "replaced-pool", "replaced-per-variable", "cdo-plain", "cdo-best", "flox",
+)  # fmt: skip
+CLIMDASK = ("climdask-netcdf", "climdask-zarr")
+READING = (
+    "read-floor", "copy-floor", "read-netcdf4", "read-h5py", "read-hidefix", "read-pyfive",
+    "read-climdask",
+)  # fmt: skip
 # What is wrong on purpose, and an arm that cannot run anywhere.
 INJECTED = (
     Arm("wrong", "", "wrong_arm:one_value_off"),
@@ -113,7 +119,7 @@ def test_the_data_have_both_calendars_both_scenarios_and_two_regions_at_least(do
     assert {"CONUS", "AK"} <= set(done.content["job"]["regions"])
 
 
-@pytest.mark.parametrize("arm", NORMALS)
+@pytest.mark.parametrize("arm", [a for a in NORMALS if a not in CLIMDASK])
 def test_every_arms_normals_equal_a_direct_mean(arm: str, done: Done, expected: Any) -> None:
     needs(arm, done)
     targets = ARMS[arm].targets(done.job)
@@ -128,8 +134,11 @@ def test_every_arms_normals_equal_a_direct_mean(arm: str, done: Done, expected: 
     assert n_files == len(targets) * len(done.job.series) * len(done.job.regions)
 
 
-def test_climdasks_normals_equal_a_direct_mean(done: Done, expected: Any) -> None:
-    found = answers.ClimdaskNormals(done.folder / "climdask-netcdf" / "normals")
+@pytest.mark.parametrize("arm", CLIMDASK)
+def test_climdasks_normals_equal_a_direct_mean(arm: str, done: Done, expected: Any) -> None:
+    own = ARMS[arm]
+    assert isinstance(own, ClimdaskArm)
+    found = own.normals(done.folder / arm)
     for (variable, region, target), mean in expected.items():
         series = next(s for s in done.job.series if s.variable == variable)
         mine = found.load(series, region, target)
