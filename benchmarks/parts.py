@@ -26,7 +26,7 @@ from benchmarks.climdaskrun import run_climdask, workflow_of
 from benchmarks.data import make_data
 from benchmarks.job import Job, make_job
 from climdask.cfnormal import NormalField
-from climdask.hdf5chunks import ChunkedVariable, StoredChunk, locate, read_steps
+from climdask.hdf5chunks import StoredChunk, locate, read_steps
 from climdask.netcdf import check_file
 from climdask.normalfile import write_normal
 from climdask.normals import Block, MissingRule, RunningNormal, needed_values
@@ -50,7 +50,9 @@ def parts_of(chain: Chain, root: Path, out: Path, rounds: int = ROUNDS) -> Parts
     first = chain.legs.reads[0]
     path, year = root / first.slice.file.path, first.slice.first_year
     cells, n_lon = spec.selection.cells, spec.header.grid.lon.size
-    located = _locate(path, spec.variable)
+    with netCDF4.Dataset(path) as dataset:
+        shape = dataset[spec.variable].shape
+    located = locate(path, spec.variable, (0, 1, 2), shape)
     assert not isinstance(located, str), located
     demand = [range(len(located.chunks))]  # a chunk holds a day of the whole grid
     stored = list(_stored_bytes(path, located.chunks.values()))
@@ -61,7 +63,7 @@ def parts_of(chain: Chain, root: Path, out: Path, rounds: int = ROUNDS) -> Parts
 
     found = {
         "header": _time(lambda: check_file(path, spec.header, [year]), rounds),
-        "locate": _time(lambda: _locate(path, spec.variable), rounds),
+        "locate": _time(lambda: locate(path, spec.variable, (0, 1, 2), shape), rounds),
         "bytes": _time(lambda: _drop(_stored_bytes(path, located.chunks.values())), rounds),
         "inflate": _time(lambda: _drop(located.pipeline.undo(s, 0) for s in stored), rounds),
         "steps": _time(lambda: _drop(read_steps(path, located, cells, n_lon, demand)), rounds),
@@ -71,12 +73,6 @@ def parts_of(chain: Chain, root: Path, out: Path, rounds: int = ROUNDS) -> Parts
     found["decode"] = found["read"] - found["steps"] - found["header"] - found["locate"]
     del found["steps"]
     return found | _sums(chain, whole(), out, rounds)
-
-
-def _locate(path: Path, variable: str) -> ChunkedVariable | str:
-    with netCDF4.Dataset(path) as dataset:
-        shape = dataset[variable].shape
-    return locate(path, variable, (0, 1, 2), shape)
 
 
 def _stored_bytes(path: Path, chunks: Iterable[StoredChunk]) -> Iterator[bytes]:
