@@ -90,7 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.memory", description="Peak memory against the projection."
     )
     parser.add_argument("--scale", type=float, default=0.1)
-    parser.add_argument("--targets", type=int, default=31, help="of the data; 3 are made")
+    parser.add_argument(
+        "--targets",
+        type=int,
+        default=31,
+        help="31: a whole window waits to leave",
+    )
     parser.add_argument("--threads", type=int, default=2, help="of the worker")
     parser.add_argument("--memory", default="16GiB", help="of the worker")
     parser.add_argument("--global-memory", default="8GiB", help="of the worker, for global")
@@ -99,8 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     whole = make_job(given.data.absolute(), scale=given.scale, targets=given.targets, cores=2)
     make_data(whole, print)
-    first_year = whole.last_year - whole.window - 1
-    job = replace(whole, first_year=first_year, series=whole.series[:2])
+    job = replace(whole, series=whole.series[:2])
     from dask.utils import parse_bytes
 
     rows: list[Row] = []
