@@ -77,7 +77,8 @@ class Read:
         blocks: the blocks that get values from it, in order of year.
         first_use: leg, and place of the step on the way through trunk and leg.
         last_uses: for each leg that uses a block of it, the last year that does.
-        after: index in ``Legs.reads`` of the slice of the same file that comes before it.
+        after: index in ``Legs.reads`` of the slice of the same file that comes before it, if both
+            are for years to enter, or both for years to leave.
     """
 
     slice: FileSlice
@@ -305,7 +306,8 @@ def _reads(
         for file in sources[block.leg, block.year]:
             by_file[block.leg, block.again, file].append(block)
     reads: list[Read] = []
-    latest: dict[str, int] = {}
+    # A second reading does not wait for the first: its blocks would stay in memory until then.
+    latest: dict[tuple[str, bool], int] = {}
     parts = [
         (min(first_use[b][::-1] for b in part), file, part)
         for (_, _, file), blocks in by_file.items()
@@ -322,10 +324,10 @@ def _reads(
                 tuple(part),
                 min((first_use[b] for b in part), key=lambda use: (use[1], use[0])),
                 tuple(sorted(uses.items())),
-                latest.get(file.path),
+                latest.get((file.path, part[0].again)),
             )
         )
-        latest[file.path] = len(reads) - 1
+        latest[file.path, part[0].again] = len(reads) - 1
     return tuple(reads)
 
 

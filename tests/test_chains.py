@@ -142,8 +142,9 @@ class Replay:
         for i, read in enumerate(self.legs.reads):
             for block in read.blocks:
                 given_by[block].append(read.slice.file)
-            assert read.after == latest.get(read.slice.file.path)  # they wait for each other
-            latest[read.slice.file.path] = i
+            # Slices wait for each other; a second reading does not keep the first one in memory.
+            assert read.after == latest.get((read.slice.file.path, read.blocks[0].again))
+            latest[read.slice.file.path, read.blocks[0].again] = i
         steps = [step for own in self.legs.steps.values() for step in own]
         used = {block for step in steps for block in (step.enters, step.leaves)} - {None}
         assert set(given_by) == used  # nothing is missing, nothing is read in vain
