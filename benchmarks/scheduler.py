@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from climdask import graph
-from climdask.clusters import LocalProfile, open_cluster
+from climdask.clusters import open_cluster
 from climdask.config import Workflow, load
 from climdask.driver import Driver, plugins
 from climdask.files import FileAccess
@@ -32,6 +32,7 @@ from climdask.headers import Header
 from climdask.inventory import InputFile, Inventory, Series
 from climdask.plan import Limits, Plan
 from climdask.planner import make_plan
+from climdask.profiles import LocalProfile
 from climdask.progress import RunProgress
 from climdask.regions import Grid
 from climdask.tasks import RunContext

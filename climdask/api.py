@@ -14,14 +14,7 @@ from typing import Any
 import distributed
 
 from climdask.checkpoints import remove_checkpoints
-from climdask.clusters import (
-    LocalProfile,
-    Profile,
-    client_limits,
-    load_profile,
-    local_limits,
-    open_cluster,
-)
+from climdask.clusters import client_limits, limits_of, open_cluster
 from climdask.config import Workflow, load
 from climdask.driver import Driver, check_workers, plugins
 from climdask.errors import OutputError
@@ -33,6 +26,7 @@ from climdask.outputfolder import OutputFolder, new_run_id, write_manifest
 from climdask.plan import Limits, Plan
 from climdask.planner import make_plan
 from climdask.probing import check_headers, probe
+from climdask.profiles import ExternalProfile, Profile, load_profile
 from climdask.progress import RunProgress
 from climdask.results import RunResult
 from climdask.state import Findings, finish_stores, prepare_stores, take_stock
@@ -151,10 +145,10 @@ def _limits(
 ) -> Limits:
     if client is not None:
         return client_limits(client)
-    if isinstance(profile, LocalProfile):
-        return local_limits(profile, max(1, first.homes), flow.run.cores_per_variable)
-    with open_cluster(profile, Limits()) as reached:
-        return client_limits(reached)
+    if isinstance(profile, ExternalProfile):
+        with open_cluster(profile, Limits()) as reached:
+            return client_limits(reached)
+    return limits_of(profile, max(1, first.homes), flow.run.cores_per_variable)
 
 
 def _tell(todo: Plan, stock: Findings, report: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Clusters: a profile (YAML) becomes a client. Local, and external by address or file."""
+"""Clusters: a profile becomes a client. Local, and external by address or file."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import dask
 import distributed
 from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from climdask.errors import ClusterError, ConfigError, did_you_mean
+from climdask.errors import ClusterError, ConfigError
 from climdask.plan import Limits
-from climdask.yamlfiles import read_yaml, validate
+from climdask.profiles import BatchProfile, ExternalProfile, LocalProfile, Profile
 
 # A worker takes about 150 MiB before it has read anything; with less than this its nanny would
 # end and restart it for ever.
@@ -40,74 +39,6 @@ import signal
 def dask_setup(worker):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 """
-
-
-def _as_dashboard(value: object) -> object:
-    """Understand ``off``, which YAML reads as false, and keep other words out."""
-    if value is False:
-        return "off"
-    if value in ("auto", "off") or (type(value) is int and 0 < value < 65536):
-        return value
-    raise ValueError("expected auto, off, or the number of a port, 1 to 65535")
-
-
-class _Profile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LocalProfile(_Profile):
-    """Worker processes on this machine."""
-
-    kind: Literal["local"] = "local"
-    cores: int | None = Field(None, ge=1, description="Cores to use; all by default.")
-    memory: str | int | None = Field(None, description='Memory to use, such as "16GiB".')
-    workers: int | None = Field(None, ge=1, description="Worker processes.")
-    threads: int | None = Field(None, ge=1, description="Threads of each worker.")
-    scratch: Path | None = Field(None, description="Folder for what does not fit in memory.")
-    dashboard: Annotated[int | Literal["auto", "off"], BeforeValidator(_as_dashboard)] = Field(
-        "auto", description="Port on this machine."
-    )
-
-
-class ExternalProfile(_Profile):
-    """A cluster that somebody else runs."""
-
-    kind: Literal["external"]
-    address: str | None = Field(None, description="Such as tcp://10.0.0.1:8786.")
-    scheduler_file: Path | None = Field(None, description="Written by dask scheduler.")
-    timeout: float = Field(30.0, gt=0, description="Seconds to wait for the scheduler.")
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> ExternalProfile:
-        if (self.address is None) == (self.scheduler_file is None):
-            raise ValueError("give either address or scheduler_file")
-        return self
-
-
-Profile = LocalProfile | ExternalProfile
-_KINDS: Mapping[str, type[Profile]] = {"local": LocalProfile, "external": ExternalProfile}
-
-
-def load_profile(source: Profile | str | Path | Mapping[str, Any] | None) -> Profile:
-    """Read a cluster profile; the local one if there is none.
-
-    Raises:
-        ConfigError: the file cannot be read, or a key or value is wrong.
-    """
-    if isinstance(source, LocalProfile | ExternalProfile):
-        return source
-    if source is None:
-        return LocalProfile()
-    if isinstance(source, Mapping):
-        content, name = dict(source), "cluster"
-    else:
-        content, name = read_yaml(Path(source)), str(source)
-    kind = str(content.get("kind", "local"))
-    if kind not in _KINDS:
-        raise ConfigError(
-            f'{name}: kind: "{kind}" is none of {", ".join(_KINDS)}{did_you_mean(kind, _KINDS)}'
-        )
-    return validate(_KINDS[kind], content, name)
 
 
 @dataclass(frozen=True)
@@ -150,6 +81,40 @@ def local_limits(
     return Limits(int(memory) // workers, workers, threads)
 
 
+def batch_limits(profile: BatchProfile, homes: int) -> Limits:
+    """Divide jobs into workers: as many as are of use, and no more than were asked for.
+
+    Raises:
+        ConfigError: ``memory`` is no amount of memory, or too little for a worker.
+    """
+    try:
+        memory = dask.utils.parse_bytes(profile.memory) // profile.processes
+    except ValueError:
+        raise ConfigError(
+            f'cluster: memory: "{profile.memory}" is no amount; expected such as "16GiB"'
+        ) from None
+    if memory < MIN_WORKER_BYTES:
+        raise ConfigError(
+            f"cluster: memory: {profile.memory} is too little for {profile.processes} workers in "
+            f"a job; each needs {MIN_WORKER_BYTES >> 20} MiB or more"
+        )
+    workers = min(profile.jobs * profile.processes, homes)
+    return Limits(memory, workers, max(1, profile.cores // profile.processes))
+
+
+def limits_of(profile: Profile, homes: int, cores_per_variable: int) -> Limits:
+    """Return what a cluster will offer that climdask starts itself.
+
+    Raises:
+        ConfigError: the profile asks for too little memory.
+    """
+    if isinstance(profile, BatchProfile):
+        return batch_limits(profile, homes)
+    if isinstance(profile, LocalProfile):
+        return local_limits(profile, homes, cores_per_variable)
+    raise TypeError(profile)
+
+
 def client_limits(client: distributed.Client) -> Limits:
     """Return what a client's workers offer; of different workers, the least."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -170,6 +135,8 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         with _external(profile) as client:
             yield client
         return
+    if isinstance(profile, BatchProfile):
+        raise NotImplementedError(profile)
     settings: dict[str, Any] = {
         # Windows stay where their carry is: a stolen one would pull it across.
         "distributed.scheduler.work-stealing": False,

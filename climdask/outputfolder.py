@@ -47,6 +47,10 @@ class OutputFolder:
         """Return the folder of a run's traces of opened files."""
         return self.run(run_id) / "trace"
 
+    def tls(self, run_id: str) -> Path:
+        """Return the folder of a run's temporary credentials."""
+        return self.run(run_id) / "tls"
+
     def traces(self) -> list[Path]:
         """Return the trace folders of all runs, the oldest first."""
         folders = [p for p in (self.state / "runs").glob("*/trace") if p.is_dir()]

@@ -88,10 +88,19 @@ class ChainProgress:
 
 @dataclass
 class RunProgress:
-    """How far a run is; updated by the run, read by the views."""
+    """How far a run is; updated by the run, read by the views.
+
+    Attributes:
+        dashboard, scheduler: their addresses; empty where there is none.
+        jobs: state of each batch job of the run, by its id.
+        note: what the user should know now, such as why jobs wait.
+    """
 
     chains: dict[str, ChainProgress]
     dashboard: str = ""
+    scheduler: str = ""
+    jobs: dict[str, str] = field(default_factory=dict)
+    note: str = ""
     began: float = field(default_factory=time.monotonic)
 
     @classmethod

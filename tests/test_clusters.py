@@ -15,17 +15,10 @@ import distributed
 import pytest
 
 from climdask.api import plan, run
-from climdask.clusters import (
-    ExternalProfile,
-    LocalProfile,
-    Machine,
-    client_limits,
-    load_profile,
-    local_limits,
-    open_cluster,
-)
+from climdask.clusters import Machine, client_limits, local_limits, open_cluster
 from climdask.errors import ClusterError, ConfigError
 from climdask.plan import Limits
+from climdask.profiles import ExternalProfile, LocalProfile, load_profile
 from tests.samples import write_archive
 from tests.workflows import small
 

@@ -15,13 +15,13 @@ import xarray as xr
 import climdask
 from climdask.api import run
 from climdask.audit import audit
-from climdask.clusters import LocalProfile
 from climdask.config import Workflow
 from climdask.executor import _Walk
 from climdask.files import FileAccess
 from climdask.graph import build_chain
 from climdask.outputfolder import OutputFolder
 from climdask.plan import Limits, Plan
+from climdask.profiles import LocalProfile
 from climdask.results import RunResult
 from climdask.tasks import RunContext
 from tests.outputs import contents, leftovers

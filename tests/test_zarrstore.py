@@ -27,8 +27,8 @@ import climdask
 from climdask import quickstart, zarrlayout, zarrstore
 from climdask.api import run
 from climdask.cfnormal import NormalField
-from climdask.clusters import LocalProfile
 from climdask.errors import OutputError, PlanError
+from climdask.profiles import LocalProfile
 from climdask.regions import Box
 from climdask.results import RunResult
 from climdask.zarrlayout import Store, object_key
