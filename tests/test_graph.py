@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from dask.utils import key_split
 import climdask
 from climdask.files import FileAccess
 from climdask.graph import ChainGraph, build_chain, stage_of
-from climdask.plan import Plan
+from climdask.plan import Limits, Plan
 from climdask.tasks import RunContext
 from tests.samples import write_archive
 from tests.workflows import small
@@ -84,6 +85,19 @@ def test_a_read_waits_for_the_end_of_the_step_lookahead_steps_before_its_first_u
                 assert [k[3] for k in ends] == [year - lookahead]
                 leg = key[2].split("/")[0]
                 assert ends[0][2] == (leg if year - lookahead > 2014 else "historical")
+
+
+def test_without_the_ring_no_task_but_one_window_keeps_a_block(archive: Path, out: Path) -> None:
+    plan = climdask.plan(small(archive, out), limits=Limits(memory_per_worker=1))
+    graph, legs = graphs_of(plan, out)[0], plan.chains[0].legs
+    assert sum(any(block.again for block in read.blocks) for read in legs.reads) > 5
+    users: dict[object, list[str]] = defaultdict(list)
+    for key, task in graph.tasks.items():
+        for needed in task.dependencies:
+            users[needed].append(stage_of(key))
+    for key in graph.tasks:
+        if stage_of(key) == "read":
+            assert users[key] == ["window"]
 
 
 def test_a_step_ends_with_its_write_or_with_a_tick(plan: Plan, out: Path) -> None:

@@ -1,7 +1,7 @@
 """Real data: the shipped workflows agree with CDO, xarray and exact sums, and read as expected.
 
 Where the data or a program are absent the tests are skipped, or fail if the environment variable
-CLIMDASK_REQUIRE_TOOLS is 1.
+CLIMDASK_REQUIRE_DATA is 1.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def assert_rounded_once(normal: np.ndarray, mean: np.ndarray) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _real_data() -> None:
     if not REAL.is_dir():
-        lacking(f"real data are not at {REAL}")
+        lacking(f"real data are not at {REAL}", "DATA")
 
 
 @dataclass(frozen=True)

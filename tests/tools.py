@@ -12,10 +12,10 @@ from typing import NoReturn
 import pytest
 
 
-def lacking(what: str) -> NoReturn:
-    """Skip a test, or fail it where everything must be there."""
-    if os.environ.get("CLIMDASK_REQUIRE_TOOLS") == "1":
-        pytest.fail(f"{what}, and CLIMDASK_REQUIRE_TOOLS is 1")
+def lacking(what: str, kind: str = "TOOLS") -> NoReturn:
+    """Skip a test, or fail it where everything of this kind, TOOLS or DATA, must be there."""
+    if os.environ.get(f"CLIMDASK_REQUIRE_{kind}") == "1":
+        pytest.fail(f"{what}, and CLIMDASK_REQUIRE_{kind} is 1")
     pytest.skip(what)
 
 
