@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from dask.utils import parse_bytes
+
 import climdask
+from benchmarks.arguments import job_of, parser_of, write_figures
 from benchmarks.climdaskrun import run_climdask, workflow_of
-from benchmarks.data import make_data
-from benchmarks.job import Job, make_job
+from benchmarks.job import Job
 from climdask.plan import Limits
 from climdask.planview import size
 
@@ -86,27 +86,13 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the data, run, print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.memory", description="Peak memory against the projection."
-    )
-    parser.add_argument("--scale", type=float, default=0.1)
-    parser.add_argument(
-        "--targets",
-        type=int,
-        default=31,
-        help="31: a whole window waits to leave",
-    )
+    parser = parser_of("memory", "Peak memory against the projection.", scale=0.1)
     parser.add_argument("--threads", type=int, default=2, help="of the worker")
     parser.add_argument("--memory", default="16GiB", help="of the worker")
     parser.add_argument("--global-memory", default="8GiB", help="of the worker, for global")
-    parser.add_argument("--data", type=Path, default=Path("benchmark-data"))
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
-    whole = make_job(given.data.absolute(), scale=given.scale, targets=given.targets, cores=2)
-    make_data(whole, print)
+    whole = job_of(given)
     job = replace(whole, series=whole.series[:2])
-    from dask.utils import parse_bytes
-
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for count in range(1, len(job.regions) + 1):
@@ -115,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         memory = parse_bytes(given.global_memory)
         rows += measure_memory(job, Path(folder), ["global"], memory, given.threads)
     print(table(rows))
-    if given.json:
-        given.json.write_text(json.dumps([asdict(r) for r in rows], indent=1), encoding="utf-8")
+    write_figures(given.json, [asdict(row) for row in rows])
     return 0
 
 

@@ -7,8 +7,6 @@ divided by the cores, is what a run would take that did nothing else; a run is m
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
@@ -19,12 +17,11 @@ from typing import Any
 
 import netCDF4
 import numpy as np
-from dask.system import CPU_COUNT
 
 import climdask
+from benchmarks.arguments import job_of, parser_of, write_figures
 from benchmarks.climdaskrun import run_climdask, workflow_of
-from benchmarks.data import make_data
-from benchmarks.job import Job, make_job
+from benchmarks.job import Job
 from climdask.cfnormal import NormalField
 from climdask.hdf5chunks import StoredChunk, locate, read_steps
 from climdask.netcdf import check_file
@@ -167,26 +164,14 @@ def table(found: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the data, measure, print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.parts", description="Where each second goes."
-    )
-    parser.add_argument("--scale", type=float, default=0.04)
-    parser.add_argument("--targets", type=int, default=31)
-    parser.add_argument("--window", type=int, default=30)
+    parser = parser_of("parts", "Where each second goes.")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--data", type=Path, default=Path("benchmark-data"))
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
-    job = make_job(
-        given.data.absolute(), scale=given.scale, targets=given.targets, window=given.window,
-        cores=CPU_COUNT,
-    )  # fmt: skip
-    make_data(job, print)
+    job = job_of(given)
     with tempfile.TemporaryDirectory() as folder:
         found = breakdown(job, given.rounds, Path(folder))
     print(table(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_figures(given.json, found)
     return 0
 
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +15,9 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 
+from benchmarks.arguments import job_of, parser_of, write_figures
 from benchmarks.climdaskrun import run_climdask
-from benchmarks.data import make_data
-from benchmarks.job import Job, make_job
+from benchmarks.job import Job
 
 Case = tuple[str, Job, Mapping[str, Any]]
 
@@ -70,24 +68,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the data, run, print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling", description="Wall time against years and cores."
-    )
-    parser.add_argument("--scale", type=float, default=0.04)
-    parser.add_argument("--targets", type=int, default=31)
-    parser.add_argument("--window", type=int, default=30)
+    parser = parser_of("scaling", "Wall time against years and cores.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path("benchmark-data"))
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
-    job = make_job(given.data.absolute(), scale=given.scale, targets=given.targets,
-                   window=given.window, cores=CPU_COUNT)  # fmt: skip
-    make_data(job, print)
+    job = job_of(given)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure_scaling(job, CPU_COUNT, given.rounds, Path(folder))
     print(table(rows))
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_figures(given.json, rows)
     return 0
 
 

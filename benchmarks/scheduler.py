@@ -9,7 +9,6 @@ and workers together can pass on.
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 
+from benchmarks.arguments import write_figures
 from climdask import graph
 from climdask.clusters import open_cluster
 from climdask.config import Workflow, load
@@ -143,8 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = simulate(given.chains, given.years, given.workers)
     for name, value in found.items():
         print(f"{name.replace('_', ' '):26} {value:,.3f}".rstrip("0").rstrip("."))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_figures(given.json, found)
     return 0
 
 
