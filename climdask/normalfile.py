@@ -121,9 +121,8 @@ def _chunks(variable: CfVariable, level: int) -> Iterator[tuple[int, bytes]]:
         part = values[first : first + days]
         if values.dtype.kind == "f":
             part = np.where(np.isnan(part), FILL, part)
-        chunk = np.zeros(
-            (days, *values.shape[1:]), dtype=values.dtype
-        )  # the last has days to spare
+        # The last chunk may have days to spare; they are zeros.
+        chunk = np.zeros((days, *values.shape[1:]), dtype=values.dtype)
         chunk[: len(part)] = part
         yield first, deflated(shuffled(chunk), level) if level else chunk.tobytes()
 

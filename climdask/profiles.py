@@ -196,7 +196,7 @@ def load_profile(source: Profile | str | Path | Mapping[str, Any] | None) -> Pro
         ConfigError: the file cannot be read, or a key or value is wrong.
     """
     if isinstance(source, _Profile):
-        return source  # type: ignore[return-value]  # whose classes are those of Profile
+        return source
     if source is None:
         return LocalProfile()
     if isinstance(source, Mapping):
