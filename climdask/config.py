@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -152,6 +152,12 @@ class Execution(_Section):
     )
 
 
+def _refuse_doubles(names: Sequence[str]) -> None:
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{', '.join(doubled)} is named more than once")
+
+
 class Workflow(_Section):
     """One workflow: what to read, which normals to make, where to write them."""
 
@@ -203,9 +209,7 @@ class Workflow(_Section):
     @field_validator("variables", "scenarios", "models", "members", "grids")
     @classmethod
     def _no_doubles(cls, values: list[str] | None) -> list[str] | None:
-        doubled = sorted({v for v in values or [] if (values or []).count(v) > 1})
-        if doubled:
-            raise ValueError(f"{', '.join(doubled)} is named more than once")
+        _refuse_doubles(values or [])
         return values
 
     @field_validator("regions")
@@ -217,10 +221,7 @@ class Workflow(_Section):
                     f'"{value}" is none of {", ".join(DEFAULT_REGIONS)}'
                     f"{did_you_mean(value, DEFAULT_REGIONS)}; an own box needs name, lon and lat"
                 )
-        names = [v if isinstance(v, str) else v.name for v in values]
-        doubled = sorted({n for n in names if names.count(n) > 1})
-        if doubled:
-            raise ValueError(f"{', '.join(doubled)} is named more than once")
+        _refuse_doubles([v if isinstance(v, str) else v.name for v in values])
         return values
 
     @field_validator("targets")
