@@ -8,16 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import xarray as xr
-
 from climdask.audit import Audit, audit
 from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
 from climdask.outputfolder import OutputFolder
 from climdask.places import Places
 from climdask.plan import Chain, Plan
-from climdask.provenance import pack, unpack
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from climdask.progress import ChainProgress
 
 
@@ -118,62 +117,15 @@ class RunResult:
         ]
         if not found:
             raise PlanError(f"{chain.id}: no normals of {region} are there; did the run fail?")
+        # Only who looks at normals needs xarray, which takes a third of a second to import.
+        from climdask.datasets import open_normals, open_stores
+
         if chain.spec.format == "zarr":
             by_store: dict[Path, list[int]] = {}
             for path, year in found:
                 by_store.setdefault(path, []).append(year)
             return open_stores(by_store)
         return open_normals([p for p, _ in found], [y for _, y in found])
-
-
-def open_normals(paths: Sequence[Path], target_years: Sequence[int]) -> xr.Dataset:
-    """Open normals as one lazy dataset with dims (target_year, dayofyear, lat, lon)."""
-
-    def by_day(dataset: xr.Dataset) -> xr.Dataset:
-        dataset = dataset.drop_vars("climatology_bnds", errors="ignore")
-        dataset["time"].attrs.pop("climatology", None)
-        dataset["time"].encoding.pop("climatology", None)
-        return dataset.swap_dims(time="dayofyear")
-
-    coordinate = xr.Variable(
-        "target_year", list(target_years), {"long_name": "last year of the window"}
-    )
-    return xr.open_mfdataset(
-        [str(p) for p in paths],
-        combine="nested",
-        concat_dim="target_year",
-        preprocess=by_day,
-        data_vars="all",
-        coords=["time"],
-        compat="override",
-        combine_attrs="drop_conflicts",
-        join="override",
-        decode_times=xr.coders.CFDatetimeCoder(use_cftime=True),
-    ).assign_coords(target_year=coordinate)
-
-
-def open_stores(target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
-    """Open Zarr stores as one lazy dataset with dims (target_year, dayofyear, lat, lon).
-
-    Args:
-        target_years: those that are wanted of each store.
-    """
-    coder = xr.coders.CFDatetimeCoder(use_cftime=True)
-    parts = [
-        xr.open_zarr(path, chunks={}, decode_times=coder).sel(target_year=list(years))
-        for path, years in target_years.items()
-    ]
-    joined: xr.Dataset = xr.concat(
-        parts,
-        "target_year",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        combine_attrs="drop_conflicts",
-        join="override",
-    )
-    told = [unpack(part.attrs["provenance"]) for part in parts if "provenance" in part.attrs]
-    return joined.assign_attrs(provenance=pack({y: p for one in told for y, p in one.items()}))
 
 
 def _one_chain(

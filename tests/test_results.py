@@ -13,8 +13,9 @@ import pytest
 import xarray as xr
 
 import climdask
+from climdask.datasets import open_normals
 from climdask.errors import PlanError
-from climdask.results import RunResult, open_normals
+from climdask.results import RunResult
 from tests.samples import LAT, LON, Archive, write_archive
 from tests.workflows import EAST, small
 
