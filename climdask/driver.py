@@ -21,7 +21,7 @@ from climdask.progress import RunProgress
 from climdask.tasks import RunContext
 from climdask.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
 from climdask.version import __version__
-from climdask.watcher import ChainWatcher, stop_watching, topic
+from climdask.watcher import ChainWatcher, TraceTeller, stop_watching, topic
 
 
 def check_workers(client: distributed.Client, context: RunContext) -> None:
@@ -61,6 +61,7 @@ def plugins(
     """Put the plugins of a run on scheduler and workers, and take them off again."""
     tokens = {t for chain in plan.chains for t in chain_tokens(plan, chain)}
     holder = TokenHolder(context.run_id, sorted(tokens))
+    teller = TraceTeller(context.run_id)
     watcher = ChainWatcher(context.run_id, {chain.id: chain.home for chain in plan.chains})
 
     def on_snapshot(event: tuple[float, Any]) -> None:
@@ -78,6 +79,8 @@ def plugins(
         at_the_end(client.run_on_scheduler, remove_tokens, context.run_id)
         client.register_plugin(watcher)
         at_the_end(client.unregister_scheduler_plugin, watcher.name)
+        client.register_plugin(teller)
+        at_the_end(client.unregister_worker_plugin, teller.name)
         client.subscribe_topic(topic(context.run_id), on_snapshot)
         at_the_end(client.unsubscribe_topic, topic(context.run_id))
         yield

@@ -16,7 +16,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +30,20 @@ import psutil
 from climdask.errors import BusyFile, OutputError, PoisonFile
 
 MAX_DEATHS = 3  # of readers of one file in one run
+
+# By run: who is told of each line that this process adds to the run's trace.
+listeners: dict[str, Callable[[Mapping[str, Any]], object]] = {}
+
+
+@dataclass
+class Reading:
+    """What is done with a file while it is open; ``decoded`` are bytes of values."""
+
+    decoded: int = 0
+
+    def add(self, n_bytes: int) -> None:
+        """Count bytes that were decoded."""
+        self.decoded += n_bytes
 
 
 def default_lock_dir() -> Path:
@@ -93,8 +107,11 @@ class FileAccess:
                 raise OutputError(f"{key}: {folder} cannot be written ({error.strerror})") from None
 
     @contextmanager
-    def opening(self, path: Path, *, purpose: str = "read") -> Iterator[None]:
+    def opening(self, path: Path, *, purpose: str = "read") -> Iterator[Reading]:
         """Hold the right to have ``path`` open; open it inside, and close it before leaving.
+
+        Yields:
+            Where to note what was decoded, for the trace.
 
         Raises:
             BusyFile: somebody else has the file open for longer than the timeout.
@@ -113,17 +130,19 @@ class FileAccess:
             mark = self._mark(path, token)
             try:
                 opened = self._trace("open", path, token, purpose=purpose)
+                reading = Reading()
                 try:
-                    yield
+                    yield reading
                 finally:
-                    self._trace("close", path, token, purpose=purpose, opened=opened)
+                    more = {"opened": opened, "bytes": reading.decoded}
+                    self._trace("close", path, token, purpose=purpose, **more)
             finally:
                 mark.unlink(missing_ok=True)
         finally:
             lock.release()
 
     def note(self, event: str, path: Path, **content: Any) -> None:
-        """Append a line to the trace that is no opening, such as a skipped file."""
+        """Append a line to the trace that is no opening, such as a skipped or a written file."""
         self._append({"event": event, "file": str(path), **content})
 
     def _mark(self, path: Path, token: str) -> Path:
@@ -178,6 +197,8 @@ class FileAccess:
         }
         name = f"{socket.gethostname()}-{process_id()}.jsonl"
         append_line(self.trace_dir / name, line)
+        if listener := listeners.get(self.run_id):
+            listener(line)
 
 
 def _open_shared(path: Path, flags: int) -> int:

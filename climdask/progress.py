@@ -22,6 +22,7 @@ from rich.text import Text
 
 from climdask.executor import Event
 from climdask.plan import Chain, Plan
+from climdask.throughput import Work
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines of a chain
 BAR, MIN_BAR = 24, 6  # columns of a progress bar, at most and at least
@@ -94,6 +95,7 @@ class RunProgress:
         dashboard, scheduler: their addresses; empty where there is none.
         jobs: state of each batch job of the run, by its id.
         note: what the user should know now, such as why jobs wait.
+        work: files open now, bytes decoded and written, and how fast.
     """
 
     chains: dict[str, ChainProgress]
@@ -101,6 +103,7 @@ class RunProgress:
     scheduler: str = ""
     jobs: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    work: Work = field(default_factory=Work)
     began: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -137,8 +140,9 @@ class RunProgress:
         self.chains[chain].started = time.monotonic()
 
     def update(self, snapshot: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take over the counts of a snapshot; counts never go back."""
-        for name, counts in snapshot.items():
+        """Take over a watcher's snapshot; counts never go back."""
+        self.work = Work(**snapshot["work"])
+        for name, counts in snapshot["chains"].items():
             row = self.chains.get(name)
             if row is None:
                 continue

@@ -6,6 +6,7 @@ that the netCDF library can.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ def read_years(
     years: Sequence[int],
     *,
     slow: Callable[[str], None] = lambda _: None,
+    decoded: Callable[[int], None] = lambda _: None,
 ) -> list[Block]:
     """Read some years of a file. The caller holds the right to open it.
 
@@ -45,6 +47,7 @@ def read_years(
         selection: the cells of a block.
         years: the years to read, in order; the file may hold more.
         slow: is told why the file is read through netCDF4, if it is.
+        decoded: is told the bytes of values that were decoded, also those of no use.
 
     Returns:
         A block for each year, float32 [day, cell], NaN where missing. Values that are infinite,
@@ -58,14 +61,14 @@ def read_years(
         layout, days = agreed(path, dataset, expected, years)
         located = _locate(path, dataset, expected.variable, layout)
         if isinstance(located, str):
-            blocks = _read_blocks(dataset, expected, layout, days, axis, selection, years)
+            blocks = _read_blocks(dataset, expected, layout, days, axis, selection, years, decoded)
             slow(located)
             return blocks
         attributes = _attributes(dataset.variables[expected.variable])
     decoder = Decoder(located.dtype, attributes)
     rows = [_Rows.of(days, axis, year) for year in years]
     with errors_of(path):
-        return _read_chunks(path, located, decoder, rows, len(axis), selection, expected)
+        return _read_chunks(path, located, decoder, rows, len(axis), selection, expected, decoded)
 
 
 def read_through_netcdf4(
@@ -74,7 +77,7 @@ def read_through_netcdf4(
     """Read as :func:`read_years` does, through the library alone: the reference."""
     with opened(path) as dataset:
         layout, days = agreed(path, dataset, expected, years)
-        return _read_blocks(dataset, expected, layout, days, axis, selection, years)
+        return _read_blocks(dataset, expected, layout, days, axis, selection, years, lambda _: None)
 
 
 def _attributes(var: Any) -> dict[str, Any]:
@@ -127,16 +130,20 @@ def _read_chunks(
     n_days: int,
     selection: Selection,
     expected: Header,
+    decoded: Callable[[int], None],
 ) -> list[Block]:
     cells, n_lon = selection.cells, expected.grid.lon.size
     blocks = [_empty(rows, n_days, cells.size) for rows in years]
     demand = [rows.steps for rows in years]
+    n_chunks = 0
     for part, columns, raw in read_steps(path, located, cells, n_lon, demand):
         values = decoder(raw)
+        n_chunks += 1
         for year, block in zip(years, blocks, strict=True):
             kept, rows = year.pick(part)
             if rows.size:
                 _put(block, rows, columns, values if kept.all() else values[kept])
+    decoded(n_chunks * math.prod(located.shape) * located.dtype.itemsize)
     return [Block.of(rows.year, values) for rows, values in zip(years, blocks, strict=True)]
 
 
@@ -172,6 +179,7 @@ def _read_blocks(
     axis: DayAxis,
     selection: Selection,
     years: Sequence[int],
+    decoded: Callable[[int], None],
 ) -> list[Block]:
     var = dataset.variables[expected.variable]
     chunk = _chunk(var, layout)
@@ -184,6 +192,7 @@ def _read_blocks(
         for part, slab, raw in _pieces(var, layout, slabs, rows.steps):
             kept, to = rows.pick(part)
             values[to[:, None], slab.places] = decoder(raw[kept])
+            decoded(len(part) * slab.size * int(var.dtype.itemsize))
         blocks.append(Block.of(year, values))
     return blocks
 

@@ -127,9 +127,9 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
     attempt = 0
     while True:
         try:
-            with context.access.opening(path):
+            with context.access.opening(path) as reading:
                 blocks = read_years(
-                    path, spec.header, spec.axis, spec.selection, years,
+                    path, spec.header, spec.axis, spec.selection, years, decoded=reading.add,
                     slow=lambda reason: context.access.note("slow", path, reason=reason),
                 )  # fmt: skip
             _note_incomplete(spec, context, job, blocks)
@@ -319,7 +319,10 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
             made_from.attributes,
         )
         _put(spec, context, job, file, field, made_from, skipped)
-    return Written(job.leg, target, paths, _bytes(spec, context, job), len(carry.years))
+    n_bytes = _bytes(spec, context, job)
+    first = context.out / paths[0]
+    context.access.note("written", first, chain=spec.id, leg=job.leg, year=target, bytes=n_bytes)
+    return Written(job.leg, target, paths, n_bytes, len(carry.years))
 
 
 def _put(

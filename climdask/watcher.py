@@ -1,15 +1,22 @@
-"""Counts what the tasks of a run have done, on the scheduler, and tells it twice a second."""
+"""Counts what the tasks of a run have done, on the scheduler, and tells it twice a second.
+
+Finished keys are counted as they come to be in memory. Files and bytes are counted from the lines
+of the traces: each worker tells the scheduler of those that matter, a few hundred bytes a file.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from distributed import SchedulerPlugin
+from distributed import SchedulerPlugin, WorkerPlugin, get_worker
 from tornado.ioloop import PeriodicCallback
 
+from climdask import files
 from climdask.graph import stage_of
+from climdask.throughput import TOLD, Throughput, Work
 from climdask.tokens import PLUGIN
 
 INTERVAL = 0.5  # seconds between two snapshots
@@ -20,11 +27,42 @@ def topic(run_id: str) -> str:
     return f"climdask-{run_id}"
 
 
+def trace_topic(run_id: str) -> str:
+    """Return the name of the events with which workers tell lines of a run's traces."""
+    return f"climdask-trace-{run_id}"
+
+
+class TraceTeller(WorkerPlugin):  # type: ignore[misc]
+    """Tells the scheduler of the files that a worker opens and closes, and of what it writes."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id, self.name = run_id, trace_topic(run_id)
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002 - Dask's signature
+        """Listen to this process's traces of the run."""
+        files.listeners[self.run_id] = self.tell
+
+    def teardown(self, worker: Any) -> None:  # noqa: ARG002 - Dask's signature
+        """Listen no more."""
+        files.listeners.pop(self.run_id, None)
+
+    def tell(self, line: Mapping[str, Any]) -> None:
+        """Tell a line of the trace, if it counts."""
+        if line["event"] in TOLD:
+            worker = get_worker()  # of this thread: a process may have several
+            kept = {key: line[key] for key in _TOLD_KEYS & line.keys()}
+            worker.log_event(self.name, {"worker": worker.address, **kept})
+
+
+_TOLD_KEYS = {"event", "purpose", "file", "token", "process", "seq", "opened", "bytes"}
+
+
 class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
     """Counts finished keys of one run by chain and stage. A key that is done stays counted.
 
     Attributes:
         homes: home group by chain, to ask the file tokens why a chain waits.
+        files: the files that are open now, bytes decoded and written.
     """
 
     def __init__(self, run_id: str, homes: Mapping[str, str]) -> None:
@@ -34,6 +72,8 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         self.at: dict[str, tuple[str, int]] = {}
         self.repeated: dict[str, int] = defaultdict(int)
         self.waits: dict[str, str] = {}
+        self.files = Throughput()
+        self.work = Work()
         self.changed = False
 
     async def start(self, scheduler: Any) -> None:
@@ -62,11 +102,21 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
             self.at[chain] = (leg, year)
         self.changed = True
 
+    def log_event(self, topic: str, msg: Any) -> None:
+        """Count a line of a worker's trace."""
+        if topic == trace_topic(self.run_id):
+            self.files.note(msg, msg["worker"])
+
+    def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:  # noqa: ARG002
+        """Forget the files that a worker had open which has gone."""
+        self.files.lose(worker)
+
     def tell(self) -> None:
         """Send a snapshot to whoever listens."""
         waits = {chain: self._waits(chain) for chain in self.homes}
-        if self.changed or waits != self.waits:
-            self.changed, self.waits = False, waits
+        work = self.files.sample()
+        if self.changed or (waits, work) != (self.waits, self.work):
+            self.changed, self.waits, self.work = False, waits, work
             self.scheduler.log_event(topic(self.run_id), self.snapshot())
 
     def _waits(self, chain: str) -> str:
@@ -74,20 +124,29 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         tokens = self.scheduler.plugins.get(PLUGIN)
         return tokens.waiting_for(self.homes[chain]) if tokens else ""
 
-    def snapshot(self) -> dict[str, dict[str, Any]]:
-        """Return counts by chain: a number for each stage, leg and year in work, why it waits."""
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is done so far.
+
+        Returns:
+            ``chains``: counts by chain: a number for each stage, leg and year in work, why it
+            waits. ``work``: the fields of :class:`~climdask.throughput.Work`.
+        """
         return {
-            chain: {
-                **{stage: len(keys) for stage, keys in self.done.get(chain, {}).items()},
-                "at": list(self.at.get(chain, ("", 0))),
-                "repeated": self.repeated[chain],
-                "waits": self.waits.get(chain, ""),
-            }
-            for chain in self.homes
+            "chains": {chain: self._counts(chain) for chain in self.homes},
+            "work": asdict(self.work),
+        }
+
+    def _counts(self, chain: str) -> dict[str, Any]:
+        return {
+            **{stage: len(keys) for stage, keys in self.done.get(chain, {}).items()},
+            "at": list(self.at.get(chain, ("", 0))),
+            "repeated": self.repeated[chain],
+            "waits": self.waits.get(chain, ""),
         }
 
 
-def stop_watching(run_id: str, dask_scheduler: Any = None) -> dict[str, dict[str, Any]]:
+def stop_watching(run_id: str, dask_scheduler: Any = None) -> dict[str, Any]:
     """Return the last snapshot of a run; called on the scheduler."""
     plugin: ChainWatcher = dask_scheduler.plugins[topic(run_id)]
+    plugin.work = plugin.files.sample()
     return plugin.snapshot()

@@ -179,6 +179,21 @@ def test_a_file_is_had_as_soon_as_it_is_free(access: FileAccess, path: Path) -> 
 # ---------------------------------------------------------------- traces and numbers
 
 
+def test_whoever_listens_to_a_run_is_told_of_its_traces(access: FileAccess, path: Path) -> None:
+    told: list[Any] = []
+    files.listeners[access.run_id] = told.append
+    try:
+        with access.opening(path) as reading:
+            reading.add(30)
+            reading.add(12)
+        with replace(access, run_id="another").opening(path):
+            pass
+    finally:
+        del files.listeners[access.run_id]
+    assert [(e["event"], e.get("bytes")) for e in told] == [("open", None), ("close", 42)]
+    assert told == events(access)[:2]
+
+
 def test_each_opening_is_traced_with_growing_numbers(access: FileAccess, path: Path) -> None:
     with access.opening(path):
         pass

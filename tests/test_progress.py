@@ -30,6 +30,10 @@ def run_of(*rows: ChainProgress, dashboard: str = "") -> RunProgress:
     return RunProgress({r.id: r for r in rows}, dashboard)
 
 
+def snapshot(chains: dict[str, Any], **work: Any) -> dict[str, Any]:
+    return {"chains": chains, "work": work}
+
+
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Stand still at 1000 s; the list holds the time."""
@@ -75,10 +79,14 @@ def test_what_is_left_follows_from_the_pace_so_far(now: list[float]) -> None:
 def test_a_snapshot_never_takes_counts_back() -> None:
     chain = row()
     progress = run_of(chain)
-    progress.update({chain.id: {"read": 5, "window": 4, "write": 1, "at": ["ssp245", 2015]}})
+    progress.update(
+        snapshot({chain.id: {"read": 5, "window": 4, "write": 1, "at": ["ssp245", 2015]}})
+    )
     assert (chain.reads, chain.years, chain.writes) == (5, 4, 1)
     assert (chain.at, chain.state) == (("ssp245", 2015), "active")
-    progress.update({chain.id: {"read": 3, "window": 2, "repeated": 2}, "another": {"read": 1}})
+    less = {chain.id: {"read": 3, "window": 2, "repeated": 2}, "another": {"read": 1}}
+    progress.update(snapshot(less, files=3))
+    assert progress.work.files == 3
     assert (chain.reads, chain.years, chain.writes, chain.repeated) == (5, 4, 1, 2)
     assert chain.at == ("ssp245", 2015)
 

@@ -157,6 +157,17 @@ def test_a_read_gives_a_block_for_each_year_and_opens_once(bench: Bench) -> None
     assert not list(bench.context.access.lock_dir.glob("*.opened-*"))
 
 
+@pytest.mark.parametrize("format", ["NETCDF4", "NETCDF3_CLASSIC"])
+def test_a_read_tells_the_bytes_that_it_decoded(
+    format: str, fragile: Archive, tmp_path: Path
+) -> None:
+    bench = bench_of(fragile, tmp_path)
+    fragile.write("tas", 2003, format=format)
+    bench.read("historical", 2003)
+    (close,) = [e for e in bench.traces if e["event"] == "close"]
+    assert close["bytes"] == fragile.values("tas", 2003).nbytes
+
+
 def test_a_read_whose_years_are_written_and_saved_opens_nothing(bench: Bench) -> None:
     # 2006 enters on the trunk, and leaves on both legs in 2010
     assert bench.reading("historical", 2006).last_uses == (
@@ -530,6 +541,8 @@ def test_a_normal_is_the_exact_mean_of_its_window(bench: Bench) -> None:
     written = tasks.write(bench.chain.spec, bench.context, job, carry)
     path = bench.context.out / job.files[0].path
     assert written == Written("ssp245", 2009, (job.files[0].path,), path.stat().st_size, 4)
+    (told,) = [e for e in bench.traces if e["event"] == "written"]
+    assert (told["file"], told["bytes"], told["year"]) == (str(path), path.stat().st_size, 2009)
     with netCDF4.Dataset(path) as dataset:
         got = dataset["tas"][:].filled(np.nan)
         assert dataset.source_years.tolist() == [2006, 2007, 2008, 2009]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed import Client, LocalCluster
 
+from climdask import files
+from climdask.files import FileAccess
 from climdask.tokens import PLUGIN
-from climdask.watcher import ChainWatcher, topic
+from climdask.watcher import ChainWatcher, TraceTeller, topic, trace_topic
 
 CHAIN = "M/r1/gn/pr"
 
@@ -45,7 +50,7 @@ def test_each_key_counts_once_by_stage_and_repeats_are_told(watcher: ChainWatche
         finish(watcher, "window", year)
     finish(watcher, "window", 1951)  # again, after the loss of a worker
     finish(watcher, "write", 1952)
-    counts = watcher.snapshot()[CHAIN]
+    counts = watcher.snapshot()["chains"][CHAIN]
     assert (counts["read"], counts["window"], counts["write"]) == (3, 3, 1)
     assert counts["repeated"] == 1
     assert counts["at"] == ["historical", 1951]
@@ -55,7 +60,7 @@ def test_other_runs_other_keys_and_failures_do_not_count(watcher: ChainWatcher) 
     finish(watcher, "window", 1950, run="another")
     finish(watcher, "window", 1951, to="erred")
     watcher.transition("inc-1234", "processing", "memory")
-    assert "window" not in watcher.snapshot()[CHAIN]
+    assert "window" not in watcher.snapshot()["chains"][CHAIN]
 
 
 def test_a_snapshot_is_sent_only_when_something_changed(watcher: ChainWatcher) -> None:
@@ -67,10 +72,66 @@ def test_a_snapshot_is_sent_only_when_something_changed(watcher: ChainWatcher) -
     watcher.tell()
     name, snapshot = watcher.scheduler.events[-1]
     assert name == topic("run")
-    assert snapshot[CHAIN]["read"] == 1
+    assert snapshot["chains"][CHAIN]["read"] == 1
 
 
 def test_it_says_why_a_chain_waits(watcher: ChainWatcher) -> None:
     watcher.scheduler = Scheduler("no worker yet")
     watcher.tell()
-    assert watcher.scheduler.events[-1][1][CHAIN]["waits"] == "home: no worker yet"
+    assert watcher.scheduler.events[-1][1]["chains"][CHAIN]["waits"] == "home: no worker yet"
+
+
+def line(event: str, **more: Any) -> dict[str, Any]:
+    return {
+        "event": event, "purpose": "read", "file": "/in/a.nc", "token": "a", "process": "7-x",
+        "seq": 1, "opened": 1, "bytes": 800, "worker": "tcp://one", **more,
+    }  # fmt: skip
+
+
+def test_files_and_bytes_are_counted_from_what_workers_tell_of_their_traces(
+    watcher: ChainWatcher,
+) -> None:
+    watcher.log_event(trace_topic("run"), line("open"))
+    watcher.tell()
+    assert watcher.scheduler.events[-1][1]["work"]["open"] == 1
+    watcher.log_event(trace_topic("another"), line("close"))
+    watcher.log_event(trace_topic("run"), line("close"))
+    watcher.log_event(trace_topic("run"), line("written", bytes=50))
+    watcher.tell()
+    work = watcher.scheduler.events[-1][1]["work"]
+    assert (work["open"], work["files"], work["decoded"], work["written"]) == (0, 1, 800, 50)
+
+
+def test_files_of_a_worker_that_has_gone_are_open_no_longer(watcher: ChainWatcher) -> None:
+    watcher.log_event(trace_topic("run"), line("open"))
+    watcher.remove_worker(watcher.scheduler, "tcp://one")
+    watcher.tell()
+    assert watcher.snapshot()["work"]["open"] == 0
+
+
+def test_a_worker_tells_what_its_tasks_open_and_write_and_nothing_else(tmp_path: Path) -> None:
+    access = FileAccess("run", tmp_path / "locks", tmp_path / "trace")
+    access.prepare()
+    told: list[tuple[str, Any]] = []
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster, Client(cluster, set_as_default=False) as client:  # fmt: skip
+        client.register_plugin(TraceTeller("run"))
+        client.subscribe_topic(trace_topic("run"), told.append)
+        client.submit(use, access, tmp_path / "a.nc").result()
+        until = monotonic() + 30
+        while len(told) < 3 and monotonic() < until:
+            sleep(0.01)
+        address = next(iter(client.scheduler_info()["workers"]))
+        client.unregister_worker_plugin(trace_topic("run"))
+        assert not files.listeners
+    assert [event["event"] for _, event in told] == ["open", "close", "written"]
+    assert {event["worker"] for _, event in told} == {address}
+    assert [event.get("bytes") for _, event in told] == [None, 42, 7]
+
+
+def use(access: FileAccess, path: Path) -> None:
+    with access.opening(path) as reading:
+        reading.add(42)
+    access.note("slow", path, reason="of no interest here")
+    access.note("written", path, bytes=7)
