@@ -16,10 +16,11 @@ import distributed
 from climdask.checkpoints import remove_checkpoints
 from climdask.clusters import client_limits, limits_of, open_cluster
 from climdask.config import Workflow, load
-from climdask.driver import Driver, check_workers, plugins
+from climdask.driver import Driver, check_workers, performance_reported, plugins
 from climdask.errors import OutputError
 from climdask.executor import run_serially
 from climdask.files import FileAccess, default_lock_dir
+from climdask.heartbeat import Heartbeat, interrupting_this_thread
 from climdask.inventory import take_inventory
 from climdask.manifest import manifest
 from climdask.outputfolder import OutputFolder, new_run_id, write_manifest
@@ -27,7 +28,7 @@ from climdask.plan import Limits, Plan
 from climdask.planner import make_plan
 from climdask.probing import check_headers, probe
 from climdask.profiles import ExternalProfile, Profile, load_profile
-from climdask.progress import RunProgress
+from climdask.progress import RunProgress, counted
 from climdask.results import RunResult
 from climdask.state import Findings, finish_stores, prepare_stores, take_stock
 from climdask.tasks import RunContext
@@ -77,6 +78,7 @@ def run(
     inputs_unchanged: bool = False,
     view: View | None = None,
     report: Callable[[str], None] = lambda _: None,
+    performance_report: Path | None = None,
 ) -> RunResult:
     """Make the normals of a workflow; what is there already and still right is kept.
 
@@ -88,6 +90,7 @@ def run(
         inputs_unchanged: accept input files whose modification times are new.
         view: shows the progress; nothing is shown if left out.
         report: is told, line by line, what is found before the work begins.
+        performance_report: HTML file for Dask's own report on the run; none if left out.
 
     Raises:
         UserError: the workflow, the files, the output folder or the cluster cannot be used.
@@ -95,25 +98,29 @@ def run(
     flow = as_workflow(workflow)
     folder = OutputFolder(flow.output.root.expanduser().absolute())
     inventory = take_inventory(flow.query)
-    with folder.claimed():
-        run_id = new_run_id()
+    run_id, profile = new_run_id(), load_profile(cluster)
+    kind = "serial" if serial else "client" if client is not None else profile.kind
+    stop = interrupting_this_thread()
+    with folder.claimed(), Heartbeat(folder, run_id, kind, stop) as heart:
         access = FileAccess(run_id, _lock_dir(flow), folder.trace(run_id), flow.run.lock_timeout)
         access.prepare()
         headers = probe(inventory, access)
         whole = make_plan(flow, inventory, headers)
         stock = take_stock(whole, folder, inputs_unchanged=inputs_unchanged)
         first = make_plan(flow, inventory, headers, done=stock.done)
-        profile = load_profile(cluster)
         with ExitStack() as stack:
             limits = Limits() if serial else _limits(profile, client, first, flow)
             todo = make_plan(flow, inventory, headers, limits=limits, done=stock.done)
             _tell(todo, stock, report)
             for store in prepare_stores(todo, folder, stock):
                 report(f"note: {store} was made with other keys of the workflow; it is made anew")
-            job = _Job(todo, folder, access, RunProgress.of(todo), view)
+            job = _Job(todo, folder, access, RunProgress.of(todo), view, report, performance_report)
+            heart.begin(job.progress)
             if todo.chains and not serial:
                 client = client or stack.enter_context(open_cluster(profile, limits))
-            return job.finish(job.work(None if serial else client))
+            result = job.finish(job.work(None if serial else client))
+            heart.end("done" if result.ok else "failed")
+            return result
 
 
 def as_workflow(workflow: WorkflowLike) -> Workflow:
@@ -181,6 +188,8 @@ class _Job:
     access: FileAccess
     progress: RunProgress
     view: View | None
+    report: Callable[[str], None]
+    performance_report: Path | None
     began: float = field(default_factory=time.monotonic)
 
     def work(self, client: distributed.Client | None) -> str:
@@ -197,12 +206,17 @@ class _Job:
         self._write_manifest("running")
         try:
             if client is None:
-                with self._shown():
-                    run_serially(self.plan, context, self.progress.take)
+                with self._shown(), counted(self.progress, self.access.run_id) as take:
+                    run_serially(self.plan, context, take)
             elif self.plan.chains:
                 check_workers(client, context)
                 self.progress.dashboard = client.dashboard_link or ""
-                with self._shown(), plugins(client, self.plan, context, self.progress):
+                self.progress.scheduler = client.scheduler.address
+                with (
+                    self._shown(),
+                    performance_reported(client, self.performance_report, self.report),
+                    plugins(client, self.plan, context, self.progress),
+                ):
                     Driver(client, self.plan, context, self.progress).drive()
         except KeyboardInterrupt:
             self._write_manifest("interrupted")

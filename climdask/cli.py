@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from climdask.api import plan, run
 from climdask.audit import audit
+from climdask.cancelling import Cancelling
 from climdask.config import Workflow, load, schema
 from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClimdaskError, ConfigError
+from climdask.logfile import log, start_log, stop_log
 from climdask.outputfolder import OutputFolder
-from climdask.progress import clock, shown, summary
+from climdask.progress import clock
 from climdask.quickstart import quickstart
 from climdask.results import RunResult
+from climdask.runstatus import judge, latest_run
+from climdask.signals import answer_signals
+from climdask.statusview import show_status
+from climdask.terminal import shown, summary
 from climdask.version import __version__
 
 EXIT_INTERRUPTED = 130
@@ -33,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if all was done, 1 if something failed, 2 for a user's mistake, 130 if interrupted.
     """
-    arguments = _parser().parse_args(argv, argparse.Namespace(debug=False))
-    signal.signal(signal.SIGTERM, _interrupt)
+    arguments = _parser().parse_args(argv, argparse.Namespace(debug=False, log=None))
+    answer_signals()
     try:
+        if arguments.log:
+            start_log(arguments.log)
         code: int = arguments.command(arguments)
     except ClimdaskError as error:
         return _report(error, error.exit_code, debug=arguments.debug)
@@ -51,12 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: no traceback unless asked for
         message = f"{type(error).__name__}: {error} (a mistake in climdask; --debug shows where)"
         return _report(Exception(message), EXIT_FAILED, debug=arguments.debug, cause=error)
+    finally:
+        stop_log()
     return code
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt
 
 
 def _report(
@@ -66,6 +71,7 @@ def _report(
         traceback.print_exception(cause or error)
     for line in str(error).splitlines():
         print(f"climdask: error: {line}", file=sys.stderr)
+        log(f"error: {line}")
     return code
 
 
@@ -114,6 +120,23 @@ def _parser() -> argparse.ArgumentParser:
         help="accept input files with new times, after an archive was restored",
     )
     sub.add_argument("--quiet", action="store_true", help="show no progress")
+    sub.add_argument("--plain", action="store_true", help="show lines, also on a terminal")
+    sub.add_argument(
+        "--log", type=Path, metavar="FILE", help="append all that is told, with date and time"
+    )
+    sub.add_argument(
+        "--performance-report", type=Path, metavar="FILE.html", help="keep Dask's own report"
+    )
+    sub = command("status", _status, "tell how a run is, or what became of it, from any host")
+    sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of the run")
+    sub.add_argument("--json", action="store_true", help="all of it, for programs")
+    sub.add_argument("--watch", action="store_true", help="until the run is over")
+    sub = command("cancel", _cancel, "stop a run and its jobs, from any host")
+    sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of the run")
+    sub.add_argument(
+        "--timeout", type=float, default=120.0, metavar="SECONDS",
+        help="how long to wait until it is over (default: %(default)s)",
+    )  # fmt: skip
     sub = command("audit", _audit, "prove from the traces that no file was open twice at once")
     sub.add_argument("out", nargs="+", type=Path, metavar="OUT_DIR", help="output folder of a run")
     sub.add_argument("--last", action="store_true", help="the latest run only")
@@ -154,19 +177,51 @@ def _run(arguments: argparse.Namespace) -> int:
         cluster=arguments.cluster,
         serial=arguments.serial,
         inputs_unchanged=arguments.inputs_unchanged,
-        view=partial(shown, quiet=arguments.quiet),
+        view=partial(shown, quiet=arguments.quiet, plain=arguments.plain, log=log),
         report=_print,
+        performance_report=arguments.performance_report,
     )
     return _end(result)
 
 
+def _status(arguments: argparse.Namespace) -> int:
+    folder = _output(arguments)
+    run_id = latest_run(folder)
+    if arguments.json:
+        verdict = judge(folder, run_id)
+        print(json.dumps(verdict.content, indent=1))
+    else:
+        verdict = show_status(folder, run_id, watch=arguments.watch)
+    return verdict.exit_code
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    folder = _output(arguments)
+    return Cancelling(folder, latest_run(folder), arguments.timeout, _print).act()
+
+
+def _output(arguments: argparse.Namespace) -> OutputFolder:
+    return OutputFolder(arguments.out.expanduser().absolute())
+
+
 def _print(line: str) -> None:
     print(line, flush=True)
+    log(line)
 
 
 def _end(result: RunResult) -> int:
     # In a log no line is cut or folded, so that paths can be searched for and copied.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    width = None if sys.stdout.isatty() else 10_000
+    _tell_end(result, Console(highlight=False, width=width))
+    kept = Console(highlight=False, width=10_000, file=io.StringIO(), color_system=None)
+    with kept.capture() as told:
+        _tell_end(result, kept)
+    for line in told.get().splitlines():
+        log(line.rstrip())
+    return result.exit_code
+
+
+def _tell_end(result: RunResult, console: Console) -> None:
     if result.rows:
         console.print(summary(result.rows))
     for kind, found in (("skipped", result.audit.skipped), ("note", result.audit.incomplete)):
@@ -187,7 +242,6 @@ def _end(result: RunResult) -> int:
         made += f", and {len(result.plan.failures)} chains could not be planned"
     console.print(f"{made}; {clock(result.seconds)} elapsed", markup=False, soft_wrap=True)
     console.print(f"audit: {result.audit}", markup=False, soft_wrap=True)
-    return result.exit_code
 
 
 def _by_reason(notes: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -32,12 +32,15 @@ MIN_WORKER_BYTES = 256 << 20
 # keep buffers of a chunk for the next one; blocks and sums are larger, and still given back.
 _ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": 64 << 20, "MALLOC_MMAP_THRESHOLD_": 8 << 20}
 
-# Ctrl-C reaches every process of a terminal; the run alone answers it, and closes its workers.
+# Ctrl-C, and the end of a terminal, reach every process of it; the run alone answers, and closes
+# its workers.
 _DEAF = """
 import signal
 
 def dask_setup(worker):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 """
 
 

@@ -87,6 +87,28 @@ def plugins(
         progress.update(client.run_on_scheduler(stop_watching, context.run_id))
 
 
+@contextmanager
+def performance_reported(
+    client: distributed.Client, path: Path | None, tell: Callable[[str], object]
+) -> Iterator[None]:
+    """Let Dask write its own report on what is done meanwhile; nothing where there is no path."""
+    if path is None:
+        yield
+        return
+    # Inline: to look at it needs no network.
+    reporting = distributed.performance_report(filename=str(path), mode="inline")
+    with client.as_current():
+        reporting.__enter__()
+        try:
+            yield
+        finally:
+            if client.status == "running":
+                try:
+                    reporting.__exit__(None, None, None)
+                except OSError as error:  # the normals are there all the same
+                    tell(f"note: {path}: cannot be written ({error.strerror})")
+
+
 def chain_tokens(plan: Plan, chain: Chain) -> set[str]:
     """Return the file tokens of a chain."""
     return {token_name(plan, read) for read in chain.legs.reads}

@@ -67,7 +67,7 @@ def process_id() -> str:
 
 
 @cache
-def _boot_id() -> str:
+def boot_id() -> str:
     """Return what tells one boot of one host from others; monotonic clocks compare within it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -190,7 +190,7 @@ class FileAccess:
         line |= {
             "run": self.run_id,
             "host": socket.gethostname(),
-            "boot": _boot_id(),
+            "boot": boot_id(),
             "process": process_id(),
             "mono": time.monotonic(),
             "wall": time.time(),

@@ -51,6 +51,18 @@ class OutputFolder:
         """Return the folder of a run's temporary credentials."""
         return self.run(run_id) / "tls"
 
+    def status(self, run_id: str) -> Path:
+        """Return the file in which a run tells how it is."""
+        return self.run(run_id) / "status.json"
+
+    def statuses(self) -> list[Path]:
+        """Return the status files of all runs."""
+        return list((self.state / "runs").glob("*/status.json"))
+
+    def cancel_request(self, run_id: str) -> Path:
+        """Return the file whose presence asks a run to stop; it says who asks."""
+        return self.run(run_id) / "cancel"
+
     def traces(self) -> list[Path]:
         """Return the trace folders of all runs, the oldest first."""
         folders = [p for p in (self.state / "runs").glob("*/trace") if p.is_dir()]

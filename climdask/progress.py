@@ -1,32 +1,17 @@
-"""Progress of a run: the counts of each chain, and two ways to show them.
-
-On a terminal a table with a bar for each chain; elsewhere, as in the log of a batch job, a plain
-line for each chain that moved.
-"""
+"""Progress of a run: counts, pace, and what is left; of each chain and of all together."""
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import IO, Any
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from climdask.executor import Event
+from climdask.files import listeners
 from climdask.plan import Chain, Plan
-from climdask.throughput import Work
-
-PLAIN_INTERVAL = 5.0  # seconds between two plain lines of a chain
-BAR, MIN_BAR = 24, 6  # columns of a progress bar, at most and at least
-_COLORS = {"waiting": "dim", "active": "cyan", "done": "green", "failed": "red"}
+from climdask.throughput import Throughput, Work
 
 
 @dataclass
@@ -64,6 +49,24 @@ class ChainProgress:
         steps = sum(len(s) for s in chain.legs.steps.values())
         return cls(chain.id, steps, len(chain.legs.reads), chain.legs.n_targets)
 
+    @classmethod
+    def restored(cls, content: Mapping[str, Any]) -> ChainProgress:
+        """Return what :attr:`content` told; its clock goes on, unless the chain has ended."""
+        kept = {key: content[key] for key in _KEPT}
+        row = cls(**kept | {"at": (content["at"][0], content["at"][1])})
+        if content["elapsed"]:
+            now = time.monotonic()
+            row.started = now - content["elapsed"]
+            row.finished = now if row.state in ("done", "failed") else 0.0
+        return row
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All of it, for JSON; elapsed and ETA in seconds."""
+        eta = None if self.eta is None else round(self.eta, 1)
+        told = {key: getattr(self, key) for key in _KEPT} | {"at": list(self.at)}
+        return told | {"elapsed": round(self.elapsed, 1), "eta": eta}
+
     @property
     def status(self) -> str:
         """The state, and why it waits if that is known."""
@@ -87,6 +90,12 @@ class ChainProgress:
         return self.elapsed / self.years * (self.years_total - self.years)
 
 
+_KEPT = (
+    "id", "state", "years", "years_total", "reads", "reads_total", "writes", "writes_total", "at",
+    "repeated", "waits", "message",
+)  # fmt: skip
+
+
 @dataclass
 class RunProgress:
     """How far a run is; updated by the run, read by the views.
@@ -105,6 +114,7 @@ class RunProgress:
     note: str = ""
     work: Work = field(default_factory=Work)
     began: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
 
     @classmethod
     def of(cls, plan: Plan) -> RunProgress:
@@ -113,6 +123,60 @@ class RunProgress:
         for chain_id, message in plan.failures.items():
             rows[chain_id] = ChainProgress(chain_id, 0, 0, 0, state="failed", message=message)
         return cls(dict(sorted(rows.items())))
+
+    @classmethod
+    def restored(cls, content: Mapping[str, Any]) -> RunProgress:
+        """Return what :attr:`content` told; its clock goes on."""
+        rows = [ChainProgress.restored(row) for row in content["chains"]]
+        told = {key: content[key] for key in ("dashboard", "scheduler", "jobs", "note")}
+        return cls(
+            {row.id: row for row in rows}, **told, work=Work(**content["work"]),
+            began=time.monotonic() - content["elapsed"],
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Note that the run is over, however it ended: all clocks stand still."""
+        self.ended = time.monotonic()
+        for row in self.chains.values():
+            row.finished = row.finished or self.ended
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All of it, for JSON; elapsed and ETA in seconds."""
+        return {
+            "elapsed": round(self.elapsed, 1),
+            "eta": None if self.eta is None else round(self.eta, 1),
+            "totals": self.counts,
+            "scheduler": self.scheduler,
+            "dashboard": self.dashboard,
+            "jobs": dict(self.jobs),
+            "note": self.note,
+            "work": asdict(self.work),
+            "chains": [row.content for row in list(self.chains.values())],
+        }
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, until it ended."""
+        return (self.ended or time.monotonic()) - self.began
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that are left: at the pace of all together, or until the slowest chain is done.
+
+        None while there is no pace.
+        """
+        rows = [row for row in self.chains.values() if row.state != "failed"]
+        left = sum(row.years_total - row.years for row in rows)
+        done, started = sum(row.years for row in rows), min(self._starts, default=0.0)
+        if not left or not done:
+            return None if left else 0.0
+        seconds = (self.ended or time.monotonic()) - started
+        return max(seconds / done * left, *(row.eta or 0.0 for row in rows))
+
+    @property
+    def _starts(self) -> list[float]:
+        return [row.started for row in self.chains.values() if row.started]
 
     @property
     def failures(self) -> dict[str, str]:
@@ -171,17 +235,41 @@ class RunProgress:
             row.years, row.reads, row.writes = row.years_total, row.reads_total, row.writes_total
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Counts of the whole run."""
+        rows = list(self.chains.values())
+        sums = {
+            name: sum(getattr(row, name) for row in rows)
+            for name in ("years", "years_total", "reads", "reads_total", "writes", "writes_total")
+        }
+        states = {state: sum(r.state == state for r in rows) for state in ("done", "failed")}
+        return {"chains": len(rows), **states, **sums}
+
+    @property
     def totals(self) -> str:
         """Counts of the whole run, as text."""
-        rows = self.chains.values()
-        done = sum(r.state == "done" for r in rows)
-        failed = sum(r.state == "failed" for r in rows)
-        writes, total = sum(r.writes for r in rows), sum(r.writes_total for r in rows)
+        n = self.counts
         text = (
-            f"{done}/{len(rows)} chains done, {sum(r.reads for r in rows)} files read, "
-            f"{writes}/{total} target years written"
+            f"{n['done']}/{n['chains']} chains done, {n['reads']} files read, "
+            f"{n['writes']}/{n['writes_total']} target years written"
         )
-        return text + (f", {failed} failed" if failed else "")
+        return text + (f", {n['failed']} failed" if n["failed"] else "")
+
+
+@contextmanager
+def counted(progress: RunProgress, run_id: str) -> Iterator[Callable[[Event], None]]:
+    """Count the files and bytes of a run in this process; yield what takes its events."""
+    throughput = Throughput()
+    listeners[run_id] = throughput.note
+
+    def take(event: Event) -> None:
+        progress.work = throughput.sample()
+        progress.take(event)
+
+    try:
+        yield take
+    finally:
+        del listeners[run_id]
 
 
 def clock(seconds: float | None) -> str:
@@ -193,147 +281,10 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-# ---------------------------------------------------------------- views
-
-
-@contextmanager
-def shown(
-    progress: RunProgress, *, quiet: bool = False, stream: IO[str] | None = None
-) -> Iterator[None]:
-    """Show progress while the block runs, as fits the stream."""
-    stream = stream or sys.stdout
-    if quiet:
-        yield
-    elif stream.isatty():
-        console = Console(file=stream)
-
-        def table() -> Group:
-            return _table(progress, console.width, console.height)
-
-        with Live(get_renderable=table, console=console, refresh_per_second=4):
-            yield
-    else:
-        with _plain(progress, stream):
-            yield
-
-
-def _table(progress: RunProgress, width: int, height: int) -> Group:
-    """Return a row for each chain; the chains in work first if not all fit."""
-    rows = list(progress.chains.values())
-    room = max(3, height - 6)
-    if len(rows) > room:
-        order = {"active": 0, "failed": 1, "waiting": 2, "done": 3}
-        rows = sorted(rows, key=lambda r: order[r.state])[:room]
-    columns = _columns(rows, width)
-    bar = min(BAR, width - _width(columns) - 2)
-    table = Table(box=None, padding=(0, 1), header_style="bold", expand=False)
-    for title in columns:
-        table.add_column(
-            title, justify="left" if title in ("chain", "state") else "right", no_wrap=True
-        )
-        if title == "chain" and bar >= MIN_BAR:
-            table.add_column("")
-    for row, (name, *cells) in zip(rows, zip(*columns.values(), strict=True), strict=True):
-        done = ProgressBar(total=max(1, row.years_total), completed=row.years, width=bar)
-        texts = [
-            Text(cell, _COLORS[row.state] if cell in (row.state, row.status) else "")
-            for cell in cells
-        ]
-        table.add_row(Text(name), *([done] if bar >= MIN_BAR else []), *texts)
-    hidden = len(progress.chains) - len(rows)
-    foot = [Text(progress.totals + (f" ({hidden} chains not shown)" if hidden else ""), "bold")]
-    if progress.dashboard:
-        foot.append(Text(f"dashboard: {progress.dashboard}", "dim"))
-    failures = [Text(f"{name}: {why}", "red") for name, why in progress.failures.items()]
-    return Group(table, *foot, *failures[:5])  # what is too long is cut at its end
-
-
-def _columns(rows: Sequence[ChainProgress], width: int) -> dict[str, list[str]]:
-    """Return the cells by column; where they are too wide the least important columns go."""
-    columns = {
-        "chain": _short([row.id for row in rows]),
-        "years": [f"{row.years}/{row.years_total}" for row in rows],
-        "target": [_target(row) for row in rows],
-        "normals": [f"{row.writes}/{row.writes_total}" for row in rows],
-        "state": [row.status for row in rows],
-        "elapsed": [clock(row.elapsed) for row in rows],
-        "ETA": [clock(row.eta) for row in rows],
-    }
-    if _width(columns) > width:
-        columns["state"] = [row.state for row in rows]
-    for title in ("elapsed", "target", "normals", "ETA"):
-        if _width(columns) > width:
-            del columns[title]
-    return columns
-
-
-def _width(columns: Mapping[str, Sequence[str]]) -> int:
-    return sum(2 + max(map(len, (title, *cells))) for title, cells in columns.items())
-
-
-def _short(ids: Sequence[str]) -> list[str]:
+def short_names(ids: Sequence[str]) -> list[str]:
     """Leave out what all chains have in common: ``model/member/grid`` where there is but one."""
     parts = [name.split("/") for name in ids]
     common = 0
     while parts and all(len(p) > common + 1 and p[common] == parts[0][common] for p in parts):
         common += 1
     return ["/".join(p[common:]) for p in parts]
-
-
-def _target(row: ChainProgress) -> str:
-    leg, year = row.at
-    return f"{leg} {year}" if year else ""
-
-
-@contextmanager
-def _plain(progress: RunProgress, stream: IO[str]) -> Iterator[None]:
-    if progress.dashboard:
-        print(f"dashboard: {progress.dashboard}", file=stream, flush=True)
-    stop = threading.Event()
-    told: dict[str, tuple[Any, ...]] = {}
-
-    def tell() -> None:
-        for row in list(progress.chains.values()):
-            now = (row.years, row.writes, row.state)
-            if told.get(row.id) != now and (row.state != "waiting" or row.years):
-                told[row.id] = now
-                print(plain_line(row), file=stream, flush=True)
-
-    def loop() -> None:
-        while not stop.wait(PLAIN_INTERVAL):
-            tell()
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        tell()
-
-
-def plain_line(row: ChainProgress) -> str:
-    """Return a chain's progress as a line."""
-    text = (
-        f"{time.strftime('%H:%M:%S')} {row.id}: {row.status}, {row.years}/{row.years_total} years, "
-        f"{row.writes}/{row.writes_total} target years written, at {_target(row) or 'start'}, "
-        f"elapsed {clock(row.elapsed)}, ETA {clock(row.eta)}"
-    )
-    return text + (f": {row.message}" if row.message else "")
-
-
-def summary(rows: Sequence[ChainProgress]) -> Table:
-    """Return the table that ends a run: what was done, what failed, where and why."""
-    table = Table(title=None, box=None, padding=(0, 1), header_style="bold")
-    for title in ("chain", "state"):
-        table.add_column(title)
-    for title in ("files read", "target years", "elapsed"):
-        table.add_column(title, justify="right")
-    table.add_column("why", overflow="fold")
-    for row in rows:
-        table.add_row(
-            Text(row.id), Text(row.state, _COLORS[row.state]), f"{row.reads}/{row.reads_total}",
-            f"{row.writes}/{row.writes_total}", clock(row.elapsed), Text(row.message),
-        )  # fmt: skip
-    return table

@@ -41,6 +41,14 @@ class Work:
             f"{self.written_rate / 1e6:.1f} MB/s written"
         )
 
+    def on_average(self, seconds: float) -> str:
+        """Return the counts, and the rates over all the seconds that a run took."""
+        per = 1e6 * max(seconds, 1e-9)
+        return (
+            f"{self.decoded / 1e6:.0f} MB decoded ({self.decoded / per:.0f} MB/s), "
+            f"{self.written / 1e6:.1f} MB written ({self.written / per:.1f} MB/s)"
+        )
+
 
 @dataclass(frozen=True)
 class OpenFile:

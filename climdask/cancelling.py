@@ -1,0 +1,142 @@
+"""Stopping a run from outside: ask it; if it does not answer, end its jobs; then tidy up."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from climdask.atomicfiles import atomically
+from climdask.credentials import remove_credentials
+from climdask.errors import EXIT_DONE, EXIT_FAILED
+from climdask.heartbeat import write_status
+from climdask.outputfolder import OutputFolder, write_text
+from climdask.runstatus import BEAT, Verdict, bury, judge
+
+HEARD = 4 * BEAT  # seconds in which a run hears that it is to stop
+LOOK = 0.5  # seconds between two looks whether it is over
+COMMAND_TIMEOUT = 60.0  # seconds for the batch system to answer
+
+# What ends jobs, by kind of cluster; followed by their ids.
+COMMANDS = {
+    "slurm": ("scancel", "--quiet"),  # which does not mind jobs that have ended
+    "slurm-runner": ("scancel", "--quiet"),
+    "pbs": ("qdel",),
+    "lsf": ("bkill",),
+    "sge": ("qdel",),
+    "oar": ("oardel",),
+    "htcondor": ("condor_rm",),
+}
+# States of jobs that need no more ending, in the words of any of them.
+_OVER = ("completed", "cancelled", "failed", "timeout", "out_of_memory", "node_fail", "done")
+
+
+@dataclass(frozen=True)
+class Cancelling:
+    """A run that is being stopped.
+
+    Attributes:
+        timeout: seconds to wait for it.
+        tell: takes a line on each thing that is done.
+    """
+
+    folder: OutputFolder
+    run_id: str
+    timeout: float
+    tell: Callable[[str], None]
+
+    def act(self) -> int:
+        """Stop the run, and return an exit code: 0 if nothing of it runs on.
+
+        Raises:
+            OutputError: its status cannot be read, or the request not be written.
+        """
+        before = judge(self.folder, self.run_id)
+        after = self._stop(before) if before.is_alive else before
+        if after.is_alive:
+            self.tell(
+                f"{after.status.process} still does not answer after {self.timeout:g} s; end it "
+                "yourself, then cancel again"
+            )
+            return EXIT_FAILED
+        all_gone = self._clean(after)
+        if before.is_alive:
+            self.tell(after.headline)
+        elif before.state == "dead":
+            self.tell(f"run {self.run_id} was dead already; what it left is cleaned up")
+        else:
+            self.tell(f"nothing is running: {before.headline}")
+        return EXIT_DONE if all_gone else EXIT_FAILED
+
+    def _stop(self, verdict: Verdict) -> Verdict:
+        """Ask the run to stop, and wait.
+
+        1. The request is a file that the driver sees at its next beat, wherever it runs.
+        2. One that has not heard after some beats gets a signal, if it is on this host.
+        3. If nothing helps, the batch job that the driver is in is ended.
+        """
+        status = verdict.status
+        request = f"cancelled by {_user()} on {socket.gethostname()}"
+        path = self.folder.cancel_request(self.run_id)
+        atomically(path, lambda temporary: write_text(temporary, request), durable=False)
+        self.tell(f"asking {status.process} to stop")
+        verdict = self._wait(HEARD, until="stopping")
+        if verdict.is_alive and verdict.state != "stopping" and status.process.is_here:
+            status.process.terminate()
+        verdict = self._wait(self.timeout)
+        if verdict.is_alive and status.job and status.job.batch:
+            self.tell("it does not answer")
+            self._end_jobs(status.job.system, [status.job.id])
+            verdict = self._wait(self.timeout)
+        return verdict
+
+    def _wait(self, seconds: float, until: str = "") -> Verdict:
+        """Wait until the run is over, or in a certain state."""
+        end = time.monotonic() + seconds
+        verdict = judge(self.folder, self.run_id)
+        while verdict.is_alive and verdict.state != until and time.monotonic() < end:
+            time.sleep(LOOK)
+            verdict = judge(self.folder, self.run_id)
+        return verdict
+
+    def _clean(self, verdict: Verdict) -> bool:
+        """End what a run left that is over: jobs and credentials; tell whether all are gone."""
+        status = verdict.status
+        left = [job for job, state in status.progress.jobs.items() if state.lower() not in _OVER]
+        gone = self._end_jobs(status.cluster, left)
+        if verdict.state == "dead" and status.job and status.job.batch:
+            self._end_jobs(status.job.system, [status.job.id])
+        remove_credentials(self.folder.tls(self.run_id))
+        if gone and (left or verdict.state == "dead"):
+            write_status(self.folder, bury(status, status.message or "its driver died"))
+        return gone
+
+    def _end_jobs(self, system: str, jobs: list[str]) -> bool:
+        """End jobs by the command of their batch system; tell whether it took them all."""
+        if not jobs:
+            return True
+        command = [*COMMANDS.get(system, ()), *jobs]
+        if system not in COMMANDS:
+            self.tell(f"jobs {', '.join(jobs)} are of no batch system that climdask knows")
+            return False
+        self.tell(" ".join(command))
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.tell(f"{command[0]} does not work here ({error}); end these jobs where it does")
+            return False
+        if words := (done.stdout + done.stderr).strip():
+            self.tell(words)
+        return done.returncode == 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may give the user no name
+        return "somebody"

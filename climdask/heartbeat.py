@@ -1,0 +1,111 @@
+"""The heartbeat of a run: writes its status every few seconds, and hears when it is to stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+
+from climdask.atomicfiles import atomically
+from climdask.errors import OutputError
+from climdask.outputfolder import OutputFolder, write_text
+from climdask.processes import Process, own_job
+from climdask.progress import RunProgress
+from climdask.runstatus import BEAT, RunStatus
+
+
+def write_status(folder: OutputFolder, status: RunStatus) -> None:
+    """Write the status of a run for others to read.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+    fill = partial(write_text, text=json.dumps(status.content))
+    # Not durable: it is written again at once, and waiting for the disk costs more than it.
+    atomically(folder.status(status.run), fill, durable=False)
+
+
+@dataclass
+class Heartbeat:
+    """Tells others how a run is, from its beginning to its end.
+
+    Attributes:
+        cluster: kind of the cluster.
+        progress: of the run; empty until it is planned.
+        state: ``starting``, ``running``, perhaps ``stopping``, then how it ended.
+        stop: interrupts the run; called once, when somebody asks for it.
+    """
+
+    folder: OutputFolder
+    run_id: str
+    cluster: str
+    stop: Callable[[], None]
+    progress: RunProgress = field(default_factory=lambda: RunProgress({}))
+    state: str = "starting"
+    message: str = ""
+    process: Process = field(default_factory=Process.own)
+
+    def begin(self, progress: RunProgress) -> None:
+        """Note that the work has begun."""
+        progress.began = self.progress.began
+        self.progress, self.state = progress, "running"
+        self.beat()
+
+    def end(self, state: str) -> None:
+        """Note how the run ended."""
+        self.state = state
+
+    def beat(self) -> None:
+        """Write the status; a disk that is full is told by what needs it more."""
+        own = (self.run_id, self.state, self.message, self.process, own_job(), self.cluster)
+        with suppress(OutputError):
+            write_status(self.folder, RunStatus(*own, self.progress))
+
+    def __enter__(self) -> Heartbeat:
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._loop, daemon=True, name="climdask-heartbeat")
+        self.beat()
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.progress.stop()
+        if isinstance(error, KeyboardInterrupt):
+            self.state, self.message = "interrupted", self._request() or "told to stop"
+        elif error is not None:
+            self.state, self.message = "failed", str(error) or type(error).__name__
+        self.beat()
+
+    def _loop(self) -> None:
+        while not self.ended.wait(BEAT):
+            if self.state != "stopping" and self._request():
+                self.state = "stopping"
+                self.stop()
+            self.beat()
+
+    def _request(self) -> str:
+        """Return who asks the run to stop; nothing if nobody does."""
+        with suppress(OSError):
+            return self.folder.cancel_request(self.run_id).read_text(encoding="utf-8")
+        return ""
+
+
+def interrupting_this_thread() -> Callable[[], None]:
+    """Return what interrupts this thread as SIGTERM or Ctrl-C does; only the main thread hears."""
+    own = threading.current_thread()
+    handled = [n for n in (signal.SIGTERM, signal.SIGINT) if callable(signal.getsignal(n))]
+    if own is not threading.main_thread() or own.ident is None or not handled:
+        return lambda: None
+    return partial(signal.pthread_kill, own.ident, handled[0])

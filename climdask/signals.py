@@ -1,0 +1,54 @@
+"""What tells a run to stop, from outside: SIGTERM, Ctrl-C, the end of the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def answer_signals() -> None:
+    """Let signals that end a process interrupt the work instead, so that it can clean up.
+
+    1. SIGTERM, of ``kill`` and batch systems; SIGHUP, of a terminal or ssh session that ends.
+       What is ignored already stays so, as under nohup.
+    2. While it cleans up, more of them change nothing: batch systems send several.
+    3. Ctrl-C raises KeyboardInterrupt by itself, and again for who cannot wait.
+    """
+    terminals = [stream.fileno() for stream in (sys.stdout, sys.stderr) if _is_terminal(stream)]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del frame
+        for own in _ENDING:
+            if signal.getsignal(own) is interrupt:
+                signal.signal(own, _already_stopping)
+        if number != signal.SIGTERM:
+            _leave(terminals)
+        raise KeyboardInterrupt
+
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
+_ENDING = [signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+
+
+def _already_stopping(number: int, frame: FrameType | None) -> None:
+    """Go on cleaning up."""
+
+
+def _is_terminal(stream: object) -> bool:
+    try:
+        return bool(stream.isatty() and stream.fileno() >= 0)  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _leave(terminals: list[int]) -> None:
+    """Write to nowhere from now on, not to a terminal that has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in terminals:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
