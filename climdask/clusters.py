@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,15 +34,15 @@ MIN_WORKER_BYTES = 256 << 20
 # keep buffers of a chunk for the next one; blocks and sums are larger, and still given back.
 _ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": 64 << 20, "MALLOC_MMAP_THRESHOLD_": 8 << 20}
 
-# Ctrl-C, and the end of a terminal, reach every process of it; the run alone answers, and closes
-# its workers.
+# Ctrl-C, the end of a terminal, and a batch system that ends a job reach every process; the run
+# alone answers, and closes its workers.
 _DEAF = """
 import signal
 
 def dask_setup(worker):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 """
 
 
@@ -156,21 +158,38 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
         try:
-            cluster = distributed.LocalCluster(
-                n_workers=limits.workers,
-                threads_per_worker=limits.threads,
-                memory_limit=limits.memory_per_worker,
-                processes=True,
-                dashboard_address=_dashboard(profile.dashboard),
-                scheduler_kwargs={"dashboard": profile.dashboard != "off"},
-                # What fails is told by the run itself, once and without tracebacks.
-                silence_logs=logging.CRITICAL,
-            )
+            with _deaf_to_hangup():
+                cluster = distributed.LocalCluster(
+                    n_workers=limits.workers,
+                    threads_per_worker=limits.threads,
+                    memory_limit=limits.memory_per_worker,
+                    processes=True,
+                    dashboard_address=_dashboard(profile.dashboard),
+                    scheduler_kwargs={"dashboard": profile.dashboard != "off"},
+                    # What fails is told by the run itself, once and without tracebacks.
+                    silence_logs=logging.CRITICAL,
+                )
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(f"the local cluster does not start: {error}") from error
         # Not the session's default: one that cannot connect would stay it, and break a notebook.
         with cluster, distributed.Client(cluster, set_as_default=False) as client:
             yield client
+
+
+@contextmanager
+def _deaf_to_hangup() -> Iterator[None]:
+    """Let processes that start meanwhile ignore the end of the terminal.
+
+    Besides the workers it is the tracker of multiprocessing, which else would end before them.
+    """
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _scratch(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,12 @@ def plugins(
     with ExitStack() as undo:
 
         def at_the_end(act: Callable[..., object], *args: object) -> None:
-            undo.callback(lambda: act(*args) if client.status == "running" else None)
+            undo.callback(at_rest, act, *args)
+
+        def at_rest(act: Callable[..., object], *args: object) -> None:
+            if client.status == "running":
+                with suppress(OSError, TimeoutError):  # the cluster is about to end as well
+                    act(*args)
 
         # Workers first: a token that they do not know stops them.
         client.register_plugin(holder)

@@ -119,7 +119,7 @@ class Verdict:
             )
         why = "is gone" if status.process.is_here else f"has been silent for {self.age:.0f} s"
         return (
-            f"run {status.run} is dead: {where}, {why}; it was {status.state}. "
+            f"run {status.run} is dead: {where} {why}; it was {status.state}. "
             "Run it again to go on from there"
         )
 

@@ -146,7 +146,7 @@ def test_the_bar_grows_with_the_years(monkeypatch: pytest.MonkeyPatch) -> None:
         Console(file=file, width=120, color_system=None, force_terminal=True).print(table)
         bars.append(next(x for x in file.getvalue().splitlines() if " tas " in x).count("━"))
     assert bars == sorted(set(bars))
-    assert bars[-1] == climdask.progress.BAR
+    assert bars[-1] == climdask.terminal.BAR
 
 
 @pytest.mark.parametrize(
