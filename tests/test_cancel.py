@@ -1,0 +1,190 @@
+"""Stopping a run from outside: asked, signalled, its jobs ended, and what it left removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import climdask.cancelling
+from climdask.cancelling import Cancelling
+from climdask.cli import main
+from climdask.heartbeat import Heartbeat
+from climdask.outputfolder import OutputFolder
+from climdask.processes import Job, Process
+from climdask.runstatus import SILENCE, judge, latest_run
+from tests.samples import write_archive
+from tests.statuses import RUN, elsewhere, gone, left
+from tests.workflows import small
+
+
+@pytest.fixture
+def folder(out: Path) -> OutputFolder:
+    return OutputFolder(out)
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in for the batch system: its commands write down what they are told to end."""
+    told = tmp_path / "told"
+    (tmp_path / "bin").mkdir()
+    for name in ("scancel", "qdel", "bkill"):
+        script = tmp_path / "bin" / name
+        script.write_text(f'#!/bin/sh\necho {name} "$@" >> {told}\n')
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    told.touch()
+    return told
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("climdask.heartbeat.BEAT", 0.02)
+    monkeypatch.setattr("climdask.cancelling.LOOK", 0.02)
+
+
+def cancel(folder: OutputFolder, timeout: float = 30.0) -> tuple[int, list[str]]:
+    lines: list[str] = []
+    code = Cancelling(folder, latest_run(folder), timeout, lines.append).act()
+    return code, lines
+
+
+def credentials(folder: OutputFolder) -> Path:
+    """Leave what a run that died leaves."""
+    key = folder.tls(RUN) / "key.pem"
+    key.parent.mkdir(parents=True)
+    key.write_text("secret")
+    return key
+
+
+@contextmanager
+def at_work(folder: OutputFolder, process: Process, job: Job | None = None) -> Iterator[None]:
+    """Run in a thread, as if on another host, until somebody asks it to stop."""
+    asked, ready = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with pytest.raises(KeyboardInterrupt), heart:
+            heart.state = "running"
+            heart.beat()
+            ready.set()
+            assert asked.wait(60)
+            raise KeyboardInterrupt
+
+    heart = Heartbeat(folder, RUN, "local", asked.set, process=process)
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield
+    finally:
+        asked.set()
+        thread.join()
+
+
+def test_a_run_of_another_host_is_asked_through_the_folder_and_stops(folder: OutputFolder) -> None:
+    with at_work(folder, elsewhere()):
+        code, lines = cancel(folder)
+    assert code == 0
+    assert lines[0] == "asking process 4242 on node7 to stop"
+    assert lines[-1].startswith(f"run {RUN}: interrupted (cancelled by ")
+    assert judge(folder, RUN).state == "interrupted"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_run_of_this_host_stops_also_if_it_does_not_look(
+    deaf: bool, folder: OutputFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(climdask.cancelling, "HEARD", 0.5 if deaf else 60)
+    archive = write_archive(tmp_path / "in", first=1985, last=2024, calendar="noleap")
+    flow = small(archive.root, folder.root).model_dump(mode="json")
+    (tmp_path / "workflow.yaml").write_text(json.dumps(flow))
+    code = (
+        "import sys, time\nfrom climdask import cli, heartbeat, tasks\n"
+        f"heartbeat.BEAT = {1000 if deaf else 0.05}\n"
+        "real = tasks.window\n"
+        "tasks.window = lambda *args: (time.sleep(0.3), real(*args))[1]\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "run", "--serial", "--quiet", str(tmp_path / "workflow.yaml")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(folder.root.rglob("*normal.nc")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    done, lines = cancel(folder, 60)
+    assert process.wait(60) == 130
+    assert done == 0
+    assert lines[-1].startswith(f"run {latest_run(folder)}: interrupted (cancelled by ")
+
+
+def test_a_dead_run_loses_its_jobs_and_credentials_and_is_dead_no_more(
+    folder: OutputFolder, commands: Path
+) -> None:
+    left(folder, process=gone(), job=Job("slurm", "7", batch=False),
+         jobs={"101": "running", "102": "pending", "99": "completed"})  # fmt: skip
+    key = credentials(folder)
+    code, lines = cancel(folder)
+    assert code == 0
+    assert commands.read_text() == "scancel --quiet 101 102\n", "and not the user's allocation"
+    assert not key.parent.exists()
+    assert lines[-1] == f"run {RUN} was dead already; what it left is cleaned up"
+    after = judge(folder, RUN)
+    assert (after.state, after.status.progress.jobs) == ("interrupted", {})
+    code, lines = cancel(folder)
+    assert (code, lines[-1].split(":")[0]) == (0, "nothing is running")
+    assert commands.read_text().count("\n") == 1, "no job is ended twice"
+
+
+@pytest.mark.parametrize(("system", "command"), [("pbs", "qdel 5"), ("lsf", "bkill 5")])
+def test_a_driver_in_a_batch_job_that_does_not_answer_is_ended_with_its_job(
+    system: str, command: str, folder: OutputFolder, commands: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(climdask.cancelling, "HEARD", 0.1)
+    left(folder, process=elsewhere(), job=Job(system, "5", batch=True), cluster="local")
+    code, lines = cancel(folder, timeout=0.2)
+    assert commands.read_text() == f"{command}\n"
+    assert code == 1, "it still seems to live"
+    assert "does not answer" in lines[-1]
+    left(folder, process=elsewhere(), job=Job(system, "5", batch=True), silent=SILENCE + 9)
+    assert cancel(folder)[0] == 0
+
+
+def test_jobs_that_cannot_be_ended_are_named_and_stay_recorded(
+    folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    left(folder, process=gone(), jobs={"101": "running"})
+    code, lines = cancel(folder)
+    assert code == 1
+    assert "scancel --quiet 101" in lines
+    assert any(line.startswith("scancel does not work here (") for line in lines)
+    assert judge(folder, RUN).status.progress.jobs == {"101": "running"}
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "interrupted"])
+def test_a_run_that_is_over_is_left_alone(
+    state: str, folder: OutputFolder, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left(folder, state=state)
+    assert main(["cancel", str(folder.root)]) == 0
+    assert capsys.readouterr().out == f"nothing is running: run {RUN}: {state}\n"
+    assert commands.read_text() == ""
+    assert not folder.cancel_request(RUN).exists()
+
+
+def test_where_no_run_was_there_is_nothing_to_cancel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cancel", str(tmp_path)]) == 2
+    assert "no run is or was here" in capsys.readouterr().err
