@@ -1,4 +1,4 @@
-"""Runs that left a status: alive, dead, here and elsewhere; for tests of ``status`` and ``cancel``."""
+"""Runs that left a status: alive, dead, here and elsewhere."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ def at_work(folder: OutputFolder, process: Process, job: Job | None = None) -> I
     asked, ready = threading.Event(), threading.Event()
 
     def work() -> None:
-        with pytest.raises(KeyboardInterrupt), heart:
+        with suppress(KeyboardInterrupt), heart:
             heart.state = "running"
             heart.beat()
             ready.set()
@@ -114,15 +114,16 @@ def test_a_run_of_this_host_stops_also_if_it_does_not_look(
         "tasks.window = lambda *args: (time.sleep(0.3), real(*args))[1]\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "run", "--serial", "--quiet", str(tmp_path / "workflow.yaml")],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    order = ["run", "--serial", "--quiet", str(tmp_path / "workflow.yaml")]
+    with (tmp_path / "err").open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *order], stdout=subprocess.DEVNULL, stderr=err
+        )
     while not list(folder.root.rglob("*normal.nc")):
         assert process.poll() is None
         time.sleep(0.01)
     done, lines = cancel(folder, 60)
-    assert process.wait(60) == 130
+    assert process.wait(60) == 130, (tmp_path / "err").read_text()
     assert done == 0
     assert lines[-1].startswith(f"run {latest_run(folder)}: interrupted (cancelled by ")
 

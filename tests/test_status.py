@@ -50,8 +50,10 @@ def told(folder: OutputFolder, capsys: pytest.CaptureFixture[str], *more: str) -
 def test_a_run_that_goes_on_is_told_with_its_counts(
     folder: OutputFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    left(folder, job=Job("slurm", "77", batch=True), scheduler="tls://n1:1", note="no free node",
-         dashboard="http://127.0.0.1:9/status", jobs={"101": "running", "102": "pending"})  # fmt: skip
+    left(
+        folder, job=Job("slurm", "77", batch=True), scheduler="tls://n1:1", note="no free node",
+        dashboard="http://127.0.0.1:9/status", jobs={"101": "running", "102": "pending"},
+    )  # fmt: skip
     code, out = told(folder, capsys)
     assert code == 0
     lines = out.splitlines()
@@ -184,10 +186,10 @@ def test_a_process_is_told_from_another_with_its_number() -> None:
         ({}, None),
         ({"SLURM_JOB_ID": "12", "ENVIRONMENT": "BATCH"}, Job("slurm", "12", True)),
         ({"SLURM_JOB_ID": "12"}, Job("slurm", "12", False)),  # of salloc
-        ({"PBS_JOBID": "7.host", "PBS_ENVIRONMENT": "PBS_BATCH"}, Job("pbs", "7.host", True)),
+        ({"PBS_JOBID": "7.h", "PBS_ENVIRONMENT": "PBS_BATCH"}, Job("pbs", "7.h", True)),
         (
-            {"PBS_JOBID": "7.host", "PBS_ENVIRONMENT": "PBS_INTERACTIVE"},
-            Job("pbs", "7.host", False),
+            {"PBS_JOBID": "7.h", "PBS_ENVIRONMENT": "PBS_INTERACTIVE"},
+            Job("pbs", "7.h", False),
         ),
         ({"LSB_JOBID": "3"}, Job("lsf", "3", True)),
         ({"JOB_ID": "4", "ENVIRONMENT": "BATCH"}, Job("sge", "4", True)),
@@ -285,14 +287,18 @@ def test_a_request_to_stop_is_heard_once(
         asked.append(time.monotonic())
         heard.set()
 
-    with pytest.raises(KeyboardInterrupt), Heartbeat(folder, RUN, "local", stop):
-        folder.cancel_request(RUN).write_text("cancelled by anna on login2")
-        assert heard.wait(30)
-        until = time.monotonic() + 30
-        while read_status(folder, RUN).state != "stopping" and time.monotonic() < until:
-            time.sleep(0.01)
-        time.sleep(0.2)
-        raise KeyboardInterrupt
+    def work() -> None:
+        with Heartbeat(folder, RUN, "local", stop):
+            folder.cancel_request(RUN).write_text("cancelled by anna on login2")
+            assert heard.wait(30)
+            until = time.monotonic() + 30
+            while read_status(folder, RUN).state != "stopping" and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     status = read_status(folder, RUN)
     assert (status.state, status.message) == ("interrupted", "cancelled by anna on login2")
     assert len(asked) == 1
