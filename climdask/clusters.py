@@ -32,7 +32,13 @@ MIN_WORKER_BYTES = 256 << 20
 # Dask tells its workers to give all freed memory back at once (MALLOC_TRIM_THRESHOLD_ of 64 KiB).
 # The buffers of each chunk then cost page faults, a third and more of the time of a read. These
 # keep buffers of a chunk for the next one; blocks and sums are larger, and still given back.
-_ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": 64 << 20, "MALLOC_MMAP_THRESHOLD_": 8 << 20}
+ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": 64 << 20, "MALLOC_MMAP_THRESHOLD_": 8 << 20}
+
+# Tasks take a tenth of a second and more: looking at them 100 times a second only costs.
+WORKER_SETTINGS = {
+    "distributed.worker.profile.interval": "100ms",
+    "distributed.admin.tick.interval": "100ms",
+}
 
 # Ctrl-C, the end of a terminal, and a batch system that ends a job reach every process; the run
 # alone answers, and closes its workers.
@@ -140,21 +146,15 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         with _external(profile) as client:
             yield client
         return
-    if isinstance(profile, BatchProfile):
-        raise NotImplementedError(profile)
+    if isinstance(profile, BatchProfile):  # jobs belong to a run: climdask.jobqueue
+        raise TypeError(profile)
     settings: dict[str, Any] = {
-        # Windows stay where their carry is: a stolen one would pull it across.
-        "distributed.scheduler.work-stealing": False,
+        **scheduler_settings(profile.dashboard),
         "distributed.worker.preload": [_DEAF],
-        # Tasks take a tenth of a second and more: looking at them 100 times a second only costs.
-        "distributed.worker.profile.interval": "100ms",
-        "distributed.admin.tick.interval": "100ms",
-        **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in _ALLOCATION.items()},
+        **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in ALLOCATION.items()},
     }
     if profile.scratch:
         settings["temporary-directory"] = _scratch(profile.scratch.expanduser())
-    if profile.dashboard == "off":  # nothing is served, so there is no address to show
-        settings |= {"distributed.scheduler.http.routes": [], "distributed.dashboard.link": ""}
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
         try:
@@ -164,7 +164,7 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
                     threads_per_worker=limits.threads,
                     memory_limit=limits.memory_per_worker,
                     processes=True,
-                    dashboard_address=_dashboard(profile.dashboard),
+                    dashboard_address=dashboard_address(profile.dashboard),
                     scheduler_kwargs={"dashboard": profile.dashboard != "off"},
                     # What fails is told by the run itself, once and without tracebacks.
                     silence_logs=logging.CRITICAL,
@@ -209,7 +209,19 @@ def _scratch(folder: Path) -> str:
     return str(folder)
 
 
-def _dashboard(choice: int | str) -> str:
+def scheduler_settings(dashboard: int | str) -> dict[str, Any]:
+    """Return what Dask's configuration must say where our scheduler is started."""
+    settings: dict[str, Any] = {
+        # Windows stay where their carry is: a stolen one would pull it across.
+        "distributed.scheduler.work-stealing": False,
+        **WORKER_SETTINGS,
+    }
+    if dashboard == "off":  # nothing is served, so there is no address to show
+        settings |= {"distributed.scheduler.http.routes": [], "distributed.dashboard.link": ""}
+    return settings
+
+
+def dashboard_address(choice: int | str) -> str:
     """Return where the dashboard listens: this machine only, another port if 8787 is taken."""
     if choice == "off":
         return "127.0.0.1:0"  # the scheduler's health page only

@@ -43,6 +43,24 @@ def _as_walltime(value: str) -> str:
     return value
 
 
+def _as_ports(value: object) -> object:
+    """Understand a port, or a first and a last one."""
+    text = str(value)
+    ports = [int(port) for port in text.split(":") if port.isdigit()]
+    if len(ports) != text.count(":") + 1 or not 0 < ports[0] <= ports[-1] < 65536 or len(ports) > 2:
+        raise ValueError('expected a port, or first and last in quotes, such as "9000:9100"')
+    return text
+
+
+def _as_directives(lines: tuple[str, ...]) -> tuple[str, ...]:
+    for line in lines:
+        if line.startswith("#"):
+            raise ValueError(f'leave out the beginning of "{line}", as in "--constraint=fast"')
+    return lines
+
+
+Ports = Annotated[str, BeforeValidator(_as_ports)]
+Directives = Annotated[tuple[str, ...], AfterValidator(_as_directives)]
 Walltime = Annotated[str, AfterValidator(_as_walltime)]
 Dashboard = Annotated[int | Literal["auto", "off"], BeforeValidator(_as_dashboard)]
 
@@ -94,12 +112,13 @@ class DriverJob(_Profile):
     cores: int = Field(1, ge=1, description="Of the driver and the Dask scheduler in it.")
     memory: str | int = Field("4GiB", description="Of the driver and the Dask scheduler in it.")
     resubmit: int = Field(5, ge=0, description="Times that the job may follow itself.")
-    directives: tuple[str, ...] = Field((), description="Further lines of the job's header.")
+    directives: Directives = Field((), description="Further lines of the job's header.")
 
 
 class BatchProfile(_Profile):
     """What is common to all batch systems: workers are jobs, and one job has one worker or more."""
 
+    kind: str
     partition: str | None = Field(None, description="Partition or queue; the site's default.")
     account: str | None = Field(None, description="Account or project to charge.")
     walltime: Walltime = Field("04:00:00", description="Of a worker's job.")
@@ -110,11 +129,11 @@ class BatchProfile(_Profile):
     modules: tuple[str, ...] = Field((), description="Modules to load, first of all.")
     prologue: tuple[str, ...] = Field((), description="Shell lines before Python starts.")
     python: str | None = Field(None, description="Python of the jobs; this one by default.")
-    directives: tuple[str, ...] = Field((), description="Further lines of the jobs' header.")
+    directives: Directives = Field((), description="Further lines of the jobs' header.")
     interface: str | None = Field(None, description="Network interface, such as ib0.")
-    scheduler_ports: str | None = Field(None, description='Such as "8786:8796"; any by default.')
-    worker_ports: str | None = Field(None, description='Such as "9000:9100"; any by default.')
-    nanny_ports: str | None = Field(None, description='Such as "9200:9300"; any by default.')
+    scheduler_ports: Ports | None = Field(None, description='Such as "8786:8796"; any by default.')
+    worker_ports: Ports | None = Field(None, description='Such as "9000:9100"; any by default.')
+    nanny_ports: Ports | None = Field(None, description='Such as "9200:9300"; any by default.')
     logs: Path | None = Field(None, description="Folder of the jobs' logs; the run's by default.")
     scratch: str | None = Field(None, description="Expanded on the node, such as $TMPDIR.")
     dashboard: Dashboard = Field("auto", description="Port on the scheduler's host.")
@@ -163,6 +182,7 @@ class HTCondorProfile(BatchProfile):
     """Workers are jobs of HTCondor."""
 
     kind: Literal["htcondor"]
+    disk: str | int = Field("4GiB", description="Of a job, which HTCondor wants to know.")
 
 
 Profile = (

@@ -1,0 +1,348 @@
+"""Job scripts: what a batch system is told of a job, through dask-jobqueue's classes.
+
+All of it follows from the profile; nothing is submitted here, and nothing needs the batch system
+to be installed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import dask
+import yaml
+
+from climdask.clusters import ALLOCATION, WORKER_SETTINGS, batch_limits
+from climdask.credentials import Credentials, credentials_in
+from climdask.errors import ClusterError, ConfigError
+from climdask.plan import Limits
+from climdask.profiles import BatchProfile, HTCondorProfile, seconds_of
+
+# Seconds that a worker looks for its scheduler: what is left of a dead run ends by itself.
+DEATH_TIMEOUT = 60
+
+# A task has one thread of Dask; libraries with threads of their own would share its core.
+# HDF5's own lock fails on many shared filesystems; ours is beside it.
+ENVIRONMENT: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "BLOSC_NTHREADS": "1",
+    "HDF5_USE_FILE_LOCKING": "FALSE",
+    **{key: str(n) for key, n in ALLOCATION.items()},
+    **{
+        f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": value
+        for key, value in WORKER_SETTINGS.items()
+    },
+}
+
+# Set in a job of one of these systems.
+_INSIDE = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID", "OAR_JOB_ID", "_CONDOR_JOB_AD")
+
+
+@dataclass(frozen=True)
+class BatchSystem:
+    """How a batch system is spoken to.
+
+    Attributes:
+        title: its name.
+        cluster: name of its class in dask-jobqueue, whose job class writes the script.
+        submit, cancel: its programs.
+        account: dask-jobqueue's keyword for the account; empty if it has none.
+        directives: lines of every job's header, with ``{logs}`` for the folder of logs: one log
+            for a job, named by its id, and a job that fails is not started again by itself.
+    """
+
+    title: str
+    cluster: str
+    submit: str
+    cancel: str
+    account: str
+    directives: tuple[str, ...]
+
+
+_SLURM = BatchSystem(
+    "SLURM", "SLURMCluster", "sbatch", "scancel", "account",
+    ("--output={logs}/%j.log", "--no-requeue"),
+)  # fmt: skip
+SYSTEMS: Mapping[str, BatchSystem] = {
+    "slurm": _SLURM,
+    "slurm-runner": _SLURM,
+    "pbs": BatchSystem(
+        "PBS", "PBSCluster", "qsub", "qdel", "account", ("-j oe", "-o {logs}/", "-r n"),
+    ),
+    "lsf": BatchSystem(
+        "LSF", "LSFCluster", "bsub", "bkill", "project", ("-o {logs}/%J.log", "-rn"),
+    ),
+    "sge": BatchSystem(
+        "Grid Engine", "SGECluster", "qsub", "qdel", "project", ("-o {logs}/", "-r no"),
+    ),
+    "oar": BatchSystem(
+        "OAR", "OARCluster", "oarsub", "oardel", "project",
+        ("-O {logs}/%jobid%.log", "-E {logs}/%jobid%.log"),
+    ),
+    "htcondor": BatchSystem(
+        "HTCondor", "HTCondorCluster", "condor_submit", "condor_rm", "",
+        ("Output = {logs}/$(ClusterId).log", "Error = {logs}/$(ClusterId).err",
+         "Log = {logs}/$(ClusterId).events", "Stream_Output = True", "Stream_Error = True"),
+    ),
+}  # fmt: skip
+
+
+def inside_job() -> bool:
+    """Whether this process runs in a job of a batch system, and not on a login node."""
+    return any(name in os.environ for name in _INSIDE)
+
+
+def inheritable(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for submitting a job.
+
+    Inside a job of SLURM what that job was given is left out, or ``--mem`` of the new one would
+    collide with ``--mem-per-cpu`` of this one.
+    """
+    if "SLURM_JOB_ID" not in environ:
+        return dict(environ)
+    own = ("SLURM_", "SBATCH_")
+    return {k: v for k, v in environ.items() if k == "SLURM_CONF" or not k.startswith(own)}
+
+
+def setup_lines(profile: BatchProfile) -> list[str]:
+    """Return the shell lines before Python starts: modules, prologue, environment."""
+    modules = [
+        "type module >/dev/null 2>&1 || . /etc/profile",  # a job's shell is no login shell
+        f"module load {shlex.join(profile.modules)}",
+    ]
+    return [
+        *(modules if profile.modules else ()),
+        *profile.prologue,
+        "export " + " ".join(f"{key}={value}" for key, value in ENVIRONMENT.items()),
+    ]
+
+
+def python_of(profile: BatchProfile) -> str:
+    """Return the Python of the jobs, quoted for a shell: the profile's, or this one."""
+    return shlex.quote(profile.python or sys.executable)
+
+
+def lifetime(walltime: float) -> tuple[float, float]:
+    """Return when a worker ends by itself and by how much that varies, in seconds.
+
+    A worker that leaves before its job's end hands over what it holds. The last one leaves a
+    twentieth of the walltime before that end (a minute if there is time for it), and they leave
+    one by one, so that others still work while a replacement waits in the queue.
+    """
+    margin = max(walltime / 20, min(60.0, walltime / 4))
+    stagger = walltime / 10
+    return walltime - margin - stagger, stagger
+
+
+def worker_arguments(profile: BatchProfile, credentials: Credentials) -> list[str]:
+    """Return arguments of ``dask worker`` that dask-jobqueue does not give; paths, no secrets."""
+    after, stagger = lifetime(seconds_of(profile.walltime))
+    arguments = {
+        "--lifetime": f"{after:.0f}s",
+        "--lifetime-stagger": f"{stagger:.0f}s",
+        "--worker-port": profile.worker_ports,
+        "--nanny-port": profile.nanny_ports,
+        "--tls-ca-file": credentials.ca_file,
+        "--tls-cert": credentials.cert,
+        "--tls-key": credentials.key,
+        # What a worker tells of itself is on the scheduler's page; its own is for its host only.
+        "--dashboard-address": "127.0.0.1:0",
+    }
+    given = [
+        word
+        for key, value in arguments.items()
+        if value is not None
+        for word in (key, shlex.quote(str(value)))
+    ]
+    return [*given, "--no-dashboard"]
+
+
+def job_options(profile: BatchProfile, logs: Path, credentials: Credentials) -> dict[str, Any]:
+    """Return the keywords of dask-jobqueue's job class, but for interface and protocol.
+
+    Raises:
+        ConfigError: a key says what the batch system cannot do.
+    """
+    system = SYSTEMS[profile.kind]
+    own = [line.replace("{logs}", str(logs)) for line in system.directives]
+    if " " in str(logs):
+        own = [shlex.quote(line) for line in own]
+    options: dict[str, Any] = {
+        "cores": profile.cores,
+        "memory": dask.utils.parse_bytes(profile.memory),
+        "processes": profile.processes,
+        "python": python_of(profile),
+        "death_timeout": DEATH_TIMEOUT,
+        # Expanded where the job runs.
+        "local_directory": f'"{profile.scratch}"' if profile.scratch else None,
+        "job_name": "climdask",
+        "job_script_prologue": setup_lines(profile),
+        "worker_extra_args": worker_arguments(profile, credentials),
+        "job_extra_directives": [*own, *profile.directives],
+    }
+    if isinstance(profile, HTCondorProfile):
+        return options | _htcondor(profile, options["job_extra_directives"])
+    options |= {"queue": profile.partition, "walltime": _clock(profile)}
+    if profile.account is not None:
+        options[system.account] = profile.account
+    if system is _SLURM:
+        # dask-jobqueue rounds up to whole GiB, which can be more than a node has.
+        options["job_mem"] = f"{math.ceil(options['memory'] / 2**20)}M"
+    if profile.kind == "oar":  # which property holds a core's memory is the site's affair
+        options["memory_per_core_property_name"] = "not_applicable"
+    return options
+
+
+def _clock(profile: BatchProfile) -> str:
+    """Return the walltime as the batch system writes it; hours may be more than 24."""
+    seconds = seconds_of(profile.walltime)
+    if profile.kind == "lsf":
+        return f"{seconds // 3600}:{math.ceil(seconds % 3600 / 60):02}"
+    return f"{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+
+
+def _htcondor(profile: HTCondorProfile, directives: list[str]) -> dict[str, Any]:
+    if profile.partition is not None:
+        raise ConfigError(
+            f"cluster: partition: {profile.partition}: HTCondor has none; say what a job needs in "
+            'directives, such as "Requirements = …"'
+        )
+    account = [f"accounting_group = {profile.account}"] if profile.account else []
+    pairs = [line.partition("=") for line in (*account, *directives)]
+    lacking = [key for key, equals, _ in pairs if not equals]
+    if lacking:
+        raise ConfigError(f'cluster: directives: "{lacking[0]}": expected "key = value"')
+    extra = {key.strip(): value.strip() for key, _, value in pairs}
+    return {"disk": dask.utils.parse_bytes(profile.disk), "job_extra_directives": extra}
+
+
+# ---------------------------------------------------------------- dask-jobqueue
+
+
+def import_jobqueue() -> ModuleType:
+    """Import dask-jobqueue, without what its import does besides.
+
+    It replaces the handler of Ctrl-C, which fails outside the main thread, and copies a file into
+    the user's folder of settings.
+
+    Raises:
+        ClusterError: it is not installed.
+    """
+    import signal
+
+    with _idle(signal, "signal"), _idle(dask.config, "ensure_file"):
+        try:
+            import dask_jobqueue
+        except ImportError as error:
+            raise ClusterError(
+                f"batch systems need dask-jobqueue ({error}); install it with: "
+                'pip install "climdask[slurm]"'
+            ) from None
+    return dask_jobqueue
+
+
+@contextmanager
+def _idle(module: ModuleType, name: str) -> Iterator[None]:
+    """Let a function do nothing for a while."""
+    real = getattr(module, name)
+    setattr(module, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(module, name, real)
+
+
+def jobqueue_defaults() -> dict[str, Any]:
+    """Return dask-jobqueue's own defaults: what is in the user's file for it does not count.
+
+    Raises:
+        ClusterError: dask-jobqueue is not installed.
+    """
+    source = files(import_jobqueue().__name__).joinpath("jobqueue.yaml")
+    content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return content
+
+
+def job_class(profile: BatchProfile, limits: Limits) -> Any:
+    """Return dask-jobqueue's job class for a profile, with the workers that the plan counts on.
+
+    Raises:
+        ClusterError: dask-jobqueue is not installed.
+    """
+    system = SYSTEMS[profile.kind]
+    base = getattr(import_jobqueue(), system.cluster).job_cls
+
+    class Job(base):  # type: ignore[misc, valid-type]
+        worker_process_threads = limits.threads
+        worker_process_memory = f"{limits.memory_per_worker}B"
+
+        def __init__(self, *args: Any, security: Any = None, **keywords: Any) -> None:
+            del security  # its files are among the worker's arguments, quoted
+            super().__init__(*args, **keywords)
+
+    return Job
+
+
+def check_programs(profile: BatchProfile) -> None:
+    """Look for the programs of the batch system.
+
+    Raises:
+        ClusterError: they are not there.
+    """
+    system = SYSTEMS[profile.kind]
+    for program in (system.submit, system.cancel):
+        if shutil.which(program) is None:
+            raise ClusterError(
+                f"cluster: {program} is not found, so no jobs of {system.title} can be submitted "
+                f"here; run this on a login node of the cluster, or load {system.title}'s module"
+            )
+
+
+def job_script(
+    profile: BatchProfile,
+    *,
+    logs: Path = Path("OUT_DIR/.climdask/runs/RUN/jobs"),
+    credentials: Credentials | None = None,
+    address: str = "tls://SCHEDULER:PORT",
+) -> str:
+    """Return the script of a worker's job; by default with placeholders for what a run decides.
+
+    Raises:
+        UserError: dask-jobqueue is not installed, or a key is wrong.
+    """
+    return str(_example(profile, logs, credentials, address).job_script())
+
+
+def job_header(profile: BatchProfile, *, logs: Path, name: str) -> str:
+    """Return the lines for the batch system at the top of a job's script, as a worker's has them.
+
+    Raises:
+        UserError: dask-jobqueue is not installed, or a key is wrong.
+    """
+    return str(_example(profile, logs, None, "", job_name=name).job_header)
+
+
+def _example(
+    profile: BatchProfile, logs: Path, credentials: Credentials | None, address: str, **more: Any
+) -> Any:
+    options = job_options(profile, logs, credentials or credentials_in(logs.parent / "tls"))
+    options |= {"interface": profile.interface, "protocol": "tls://", **more}
+    limits = batch_limits(profile, profile.jobs * profile.processes)
+    with dask.config.set(jobqueue_defaults()), ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # of dask-jobqueue's, about its own keywords
+        return job_class(profile, limits)(address, name="climdask-0", **options)
