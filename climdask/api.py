@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,20 @@ from climdask.checkpoints import remove_checkpoints
 from climdask.clusters import client_limits, limits_of, open_cluster
 from climdask.config import Workflow, load
 from climdask.driver import Driver, check_workers, performance_reported, plugins
-from climdask.errors import OutputError
+from climdask.errors import ClimdaskError, OutputError
 from climdask.executor import run_serially
 from climdask.files import FileAccess, default_lock_dir
+from climdask.headers import Header
 from climdask.heartbeat import Heartbeat, interrupting_this_thread
-from climdask.inventory import take_inventory
+from climdask.inventory import Inventory, take_inventory
+from climdask.jobqueue import JobCluster, open_jobs
+from climdask.jobscript import inside_job
 from climdask.manifest import manifest
 from climdask.outputfolder import OutputFolder, new_run_id, write_manifest
 from climdask.plan import Limits, Plan
 from climdask.planner import make_plan
 from climdask.probing import check_headers, probe
-from climdask.profiles import ExternalProfile, Profile, load_profile
+from climdask.profiles import BatchProfile, ExternalProfile, Profile, load_profile
 from climdask.progress import RunProgress, counted
 from climdask.results import RunResult
 from climdask.state import Findings, finish_stores, prepare_stores, take_stock
@@ -101,26 +105,73 @@ def run(
     run_id, profile = new_run_id(), load_profile(cluster)
     kind = "serial" if serial else "client" if client is not None else profile.kind
     stop = interrupting_this_thread()
-    with folder.claimed(), Heartbeat(folder, run_id, kind, stop) as heart:
+    with (
+        folder.claimed(),
+        Heartbeat(folder, run_id, kind, stop) as heart,
+        ExitStack() as stack,
+    ):
         access = FileAccess(run_id, _lock_dir(flow), folder.trace(run_id), flow.run.lock_timeout)
         access.prepare()
-        headers = probe(inventory, access)
+        context = RunContext(
+            run_id,
+            folder.root,
+            inventory.root.absolute(),
+            access,
+            flow.run.on_bad_file,
+            flow.run.retries,
+        )
+        progress, jobs = heart.progress, None
+        if isinstance(profile, BatchProfile) and client is None and not serial:
+            jobs = stack.enter_context(open_jobs(profile, folder, run_id, progress, report))
+        headers = _headers(inventory, context, jobs)
         whole = make_plan(flow, inventory, headers)
         stock = take_stock(whole, folder, inputs_unchanged=inputs_unchanged)
         first = make_plan(flow, inventory, headers, done=stock.done)
-        with ExitStack() as stack:
-            limits = Limits() if serial else _limits(profile, client, first, flow)
-            todo = make_plan(flow, inventory, headers, limits=limits, done=stock.done)
-            _tell(todo, stock, report)
-            for store in prepare_stores(todo, folder, stock):
-                report(f"note: {store} was made with other keys of the workflow; it is made anew")
-            job = _Job(todo, folder, access, RunProgress.of(todo), view, report, performance_report)
-            heart.begin(job.progress)
-            if todo.chains and not serial:
-                client = client or stack.enter_context(open_cluster(profile, limits))
-            result = job.finish(job.work(None if serial else client))
-            heart.end("done" if result.ok else "failed")
-            return result
+        limits = Limits() if serial else _limits(profile, client, first, flow)
+        todo = make_plan(flow, inventory, headers, limits=limits, done=stock.done)
+        _tell(todo, stock, report)
+        for store in prepare_stores(todo, folder, stock):
+            report(f"note: {store} was made with other keys of the workflow; it is made anew")
+        progress.chains.update(RunProgress.of(todo).chains)
+        job = _Job(todo, folder, context, progress, view, report, performance_report, jobs)
+        heart.begin(progress)
+        if todo.chains and not serial:
+            client = client or stack.enter_context(_opened(profile, limits, jobs))
+        result = job.finish(job.work(None if serial else client))
+        heart.end("done" if result.ok else "failed")
+        return result
+
+
+def _headers(
+    inventory: Inventory, context: RunContext, jobs: JobCluster | None
+) -> dict[str, Header | ClimdaskError]:
+    """Read a header of each series: here, or on a worker where this is a login node."""
+    if jobs is None or inside_job():
+        return probe(inventory, context.access)
+    host = socket.gethostname()
+    jobs.report(
+        f"note: the driver and the Dask scheduler run here, on {host}; for a long run put them "
+        "into a job: climdask submit"
+    )
+    jobs.ask_for(1)
+    jobs.wait_for_worker()
+    check_workers(jobs.client, context)
+    headers: dict[str, Header | ClimdaskError] = jobs.result_of(probe, inventory, context.access)
+    return headers
+
+
+@contextmanager
+def _opened(
+    profile: Profile, limits: Limits, jobs: JobCluster | None
+) -> Iterator[distributed.Client]:
+    """Open the cluster that does the work, or bring the jobs that are there to their number."""
+    if jobs is None:
+        with open_cluster(profile, limits) as client:
+            yield client
+        return
+    jobs.ask_for(limits.workers)
+    jobs.wait_for_worker()
+    yield jobs.client
 
 
 def as_workflow(workflow: WorkflowLike) -> Workflow:
@@ -185,28 +236,21 @@ class _Job:
 
     plan: Plan
     folder: OutputFolder
-    access: FileAccess
+    context: RunContext
     progress: RunProgress
     view: View | None
     report: Callable[[str], None]
     performance_report: Path | None
+    jobs: JobCluster | None
     began: float = field(default_factory=time.monotonic)
 
     def work(self, client: distributed.Client | None) -> str:
         """Do what is to do; return how it ended."""
-        flow = self.plan.workflow
-        context = RunContext(
-            self.access.run_id,
-            self.folder.root,
-            self.plan.inventory.root.absolute(),
-            self.access,
-            flow.run.on_bad_file,
-            flow.run.retries,
-        )
+        context = self.context
         self._write_manifest("running")
         try:
             if client is None:
-                with self._shown(), counted(self.progress, self.access.run_id) as take:
+                with self._shown(), counted(self.progress, context.run_id) as take:
                     run_serially(self.plan, context, take)
             elif self.plan.chains:
                 check_workers(client, context)
@@ -217,7 +261,10 @@ class _Job:
                     performance_reported(client, self.performance_report, self.report),
                     plugins(client, self.plan, context, self.progress),
                 ):
-                    Driver(client, self.plan, context, self.progress).drive()
+                    driver = Driver(client, self.plan, context, self.progress)
+                    if self.jobs is not None:
+                        self.jobs.needed, driver.check = driver.homes_left, self.jobs.check
+                    driver.drive()
         except KeyboardInterrupt:
             self._write_manifest("interrupted")
             raise
@@ -236,7 +283,7 @@ class _Job:
         result = RunResult(
             self.plan,
             self.folder,
-            self.access.run_id,
+            self.context.run_id,
             tuple(self.progress.chains.values()),
             failures,
             time.monotonic() - self.began,
@@ -254,5 +301,5 @@ class _Job:
         seconds = time.monotonic() - self.began
         rows = self.progress.chains.values()
         proof = result.audit if result else None
-        content = manifest(self.plan, self.access.run_id, state, rows, seconds, proof)
+        content = manifest(self.plan, self.context.run_id, state, rows, seconds, proof)
         write_manifest(self.folder, content)

@@ -19,8 +19,10 @@ from climdask.audit import audit
 from climdask.cancelling import Cancelling
 from climdask.config import Workflow, load, schema
 from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClimdaskError, ConfigError
+from climdask.jobscript import job_script
 from climdask.logfile import log, start_log, stop_log
 from climdask.outputfolder import OutputFolder
+from climdask.profiles import BatchProfile, load_profile
 from climdask.progress import clock
 from climdask.quickstart import quickstart
 from climdask.results import RunResult
@@ -140,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("audit", _audit, "prove from the traces that no file was open twice at once")
     sub.add_argument("out", nargs="+", type=Path, metavar="OUT_DIR", help="output folder of a run")
     sub.add_argument("--last", action="store_true", help="the latest run only")
+    sub = command("cluster", _cluster, "show what a cluster profile asks of the batch system")
+    sub.add_argument("action", choices=["show"], help="print the script of a worker's job")
+    sub.add_argument("profile", type=Path, metavar="CLUSTER.yaml")
     command("schema", _schema, "print the JSON schema of the workflow YAML, for editors")
     return parser
 
@@ -268,6 +273,16 @@ def _audit(arguments: argparse.Namespace) -> int:
     for line in (*found.overlaps, *found.unproven):
         print(line)
     return EXIT_DONE if found.holds else EXIT_FAILED
+
+
+def _cluster(arguments: argparse.Namespace) -> int:
+    profile = load_profile(arguments.profile)
+    if not isinstance(profile, BatchProfile):
+        raise ConfigError(
+            f"{arguments.profile}: kind: {profile.kind}: its workers are no jobs of a batch system"
+        )
+    print(job_script(profile), end="")
+    return EXIT_DONE
 
 
 def _schema(arguments: argparse.Namespace) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,34 +25,68 @@ from climdask.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
 from climdask.version import __version__
 from climdask.watcher import ChainWatcher, TraceTeller, stop_watching, topic
 
+WAIT = 0.05  # seconds between two looks for what is done
+Facts = tuple[str, bool, bool, bool]
+
 
 def check_workers(client: distributed.Client, context: RunContext) -> None:
-    """Check that the workers have this climdask and see the files and locks.
+    """Check that the workers have the same software, and see the files and locks.
 
     Raises:
-        ClusterError: some worker does not.
+        ClusterError: some worker does not; all that is wrong is told at once.
     """
     check = LockCheck(context.access.lock_dir)
+    versions = client.get_versions()["workers"]
     with check.held():
-        facts = client.run(_facts, context.input_root, context.out, check)
-    for worker, (found, reads, writes, refused) in facts.items():
-        if found != __version__:
-            raise ClusterError(
-                f"worker {worker} has climdask {found}, and this is {__version__}; install the same"
-            )
-        for path, seen in ((context.input_root, reads), (context.out, writes)):
-            if not seen:
-                raise ClusterError(
-                    f"worker {worker} does not see {path}; use a filesystem that all hosts share"
-                )
-        if not refused:
-            raise ClusterError(
-                f"worker {worker} got a lock in {context.access.lock_dir} that this host "
-                "holds; locks are not shared there: mount it with flock, or set run.lock_dir"
-            )
+        facts = client.run(_facts, context.input_root, context.out, check, on_error="return")
+    problems: dict[str, list[str]] = {}
+    for worker in versions.keys() & facts.keys():
+        for problem in (*_unlike(versions[worker]), *_lacks(facts[worker], context)):
+            problems.setdefault(problem, []).append(worker)
+    if problems:
+        raise ClusterError(
+            "\n".join(f"{_workers(who)} {what}" for what, who in sorted(problems.items()))
+        )
 
 
-def _facts(input_root: Path, out: Path, check: LockCheck) -> tuple[str, bool, bool, bool]:
+def _unlike(versions: Mapping[str, Any]) -> Iterator[str]:
+    """Say what of a worker's Python and Dask is not as here."""
+    here = sys.version_info[:2]
+    there = tuple(int(n) for n in versions["host"]["python"].split(".")[:2])
+    pairs = (
+        ("Python", ".".join(map(str, there)), ".".join(map(str, here))),
+        ("distributed", versions["packages"].get("distributed"), distributed.__version__),
+    )
+    for name, found, own in pairs:
+        if found != own:
+            yield f"has {name} {found}, and this is {own}; install the same"
+
+
+def _lacks(facts: Facts | Exception, context: RunContext) -> Iterator[str]:
+    """Say what of climdask, files and locks a worker lacks."""
+    if isinstance(facts, Exception):
+        yield f"cannot load this climdask ({facts}); install the same, climdask {__version__}"
+        return
+    found, reads, writes, refused = facts
+    if found != __version__:
+        yield f"has climdask {found}, and this is {__version__}; install the same"
+    for path, seen in ((context.input_root, reads), (context.out, writes)):
+        if not seen:
+            yield f"does not see {path}; use a filesystem that all hosts share"
+    if not refused:
+        yield (
+            f"got a lock in {context.access.lock_dir} that this host holds; locks are not shared "
+            "there: mount it with flock, or set run.lock_dir"
+        )
+
+
+def _workers(addresses: Sequence[str]) -> str:
+    some = ", ".join(sorted(addresses)[:3])
+    more = f" and {len(addresses) - 3} more" if len(addresses) > 3 else ""
+    return f"{'worker' if len(addresses) == 1 else 'workers'} {some}{more}"
+
+
+def _facts(input_root: Path, out: Path, check: LockCheck) -> Facts:
     return __version__, input_root.is_dir(), os.access(out, os.W_OK), check.is_refused()
 
 
@@ -127,6 +163,7 @@ class Driver:
         left: how many wanted keys each submitted chain still waits for.
         futures: of all wanted keys, kept to the end: letting go of them makes the dashboard's
             totals shrink.
+        check: is called while it waits; raises where the work cannot go on.
     """
 
     client: distributed.Client
@@ -135,6 +172,7 @@ class Driver:
     progress: RunProgress
     left: dict[str, int] = field(default_factory=dict)
     futures: list[distributed.Future] = field(default_factory=list)
+    check: Callable[[], None] = lambda: None
 
     def drive(self) -> None:
         """Run all chains; a chain that fails does not stop the others."""
@@ -153,8 +191,17 @@ class Driver:
         while waiting or self.left:
             while waiting and len(self.left) < self.plan.at_once:
                 done.update(self._submit(waiting.popleft()))
+            while not done.has_ready():
+                self.check()
+                time.sleep(WAIT)
             future, _ = next(done)
             self._ended(future)
+
+    def homes_left(self) -> int:
+        """Return how many homes have work to do."""
+        rows = self.progress.chains
+        ended = ("done", "failed")
+        return len({c.home for c in self.plan.chains if rows[c.id].state not in ended})
 
     def _submit(self, chain: Chain) -> list[distributed.Future]:
         graph = build_chain(self.plan, chain, self.context)
