@@ -134,7 +134,7 @@ class JobCluster:
         gone = self.watch.look(workers, time.monotonic())
         lacking = min(self.wanted, self.needed()) > len(self.watch.jobs)
         again = time.monotonic() - self.refused_at > RETRY
-        if not gone and not (lacking and again):
+        if self.watch.fatal or not (gone or (lacking and again)):
             return
         before = set(self.watch.jobs)
         refusal = self._submit([job.name for job in gone])

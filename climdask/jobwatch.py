@@ -219,5 +219,5 @@ def log_end(logs: Path, job_id: str) -> str:
     for path in sorted(logs.glob(f"*{job_id}*")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         if lines:
-            return "\n".join([f"the end of its log, {path}:", *lines[-LOG_LINES:]])
-    return f"it left no log in {logs}; do its nodes see that folder?"
+            return "\n".join(["the end of its log:", *lines[-LOG_LINES:]])
+    return f"it left no log in {logs}; do the nodes see that folder?"
