@@ -18,7 +18,7 @@ from climdask.checkpoints import remove_checkpoints
 from climdask.clusters import client_limits, limits_of, open_cluster
 from climdask.config import Workflow, load
 from climdask.driver import Driver, check_workers, performance_reported, plugins
-from climdask.errors import ClimdaskError, OutputError
+from climdask.errors import ClimdaskError, ClusterError, OutputError
 from climdask.executor import run_serially
 from climdask.files import FileAccess, default_lock_dir
 from climdask.headers import Header
@@ -267,6 +267,9 @@ class _Job:
                     driver.drive()
         except KeyboardInterrupt:
             self._write_manifest("interrupted")
+            raise
+        except ClusterError:
+            self._write_manifest("failed")
             raise
         return "failed" if self.progress.failures else "done"
 

@@ -24,6 +24,9 @@ from climdask.errors import ClusterError, ConfigError
 from climdask.plan import Limits
 from climdask.profiles import BatchProfile, ExternalProfile, LocalProfile, Profile
 
+# What a job takes beside its workers: the process that starts them, and its shell (78 MiB).
+NANNY_BYTES = 96 << 20
+
 # A worker takes about 150 MiB before it has read anything; with less than this its nanny would
 # end and restart it for ever.
 MIN_WORKER_BYTES = 256 << 20
@@ -99,7 +102,7 @@ def batch_limits(profile: BatchProfile, homes: int) -> Limits:
         ConfigError: ``memory`` is no amount of memory, or too little for a worker.
     """
     try:
-        memory = dask.utils.parse_bytes(profile.memory) // profile.processes
+        memory = (dask.utils.parse_bytes(profile.memory) - NANNY_BYTES) // profile.processes
     except ValueError:
         raise ConfigError(
             f'cluster: memory: "{profile.memory}" is no amount; expected such as "16GiB"'
@@ -107,7 +110,8 @@ def batch_limits(profile: BatchProfile, homes: int) -> Limits:
     if memory < MIN_WORKER_BYTES:
         raise ConfigError(
             f"cluster: memory: {profile.memory} is too little for {profile.processes} workers in "
-            f"a job; each needs {MIN_WORKER_BYTES >> 20} MiB or more"
+            f"a job; each needs {MIN_WORKER_BYTES >> 20} MiB or more, and all together "
+            f"{NANNY_BYTES >> 20} MiB besides"
         )
     workers = min(profile.jobs * profile.processes, homes)
     return Limits(memory, workers, max(1, profile.cores // profile.processes))

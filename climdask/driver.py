@@ -45,7 +45,7 @@ def check_workers(client: distributed.Client, context: RunContext) -> None:
             problems.setdefault(problem, []).append(worker)
     if problems:
         raise ClusterError(
-            "\n".join(f"{_workers(who)} {what}" for what, who in sorted(problems.items()))
+            "\n".join(f"{_workers(who)}: {what}" for what, who in sorted(problems.items()))
         )
 
 
@@ -59,17 +59,17 @@ def _unlike(versions: Mapping[str, Any]) -> Iterator[str]:
     )
     for name, found, own in pairs:
         if found != own:
-            yield f"has {name} {found}, and this is {own}; install the same"
+            yield f"{name} {found}, and here {own}; install the same"
 
 
 def _lacks(facts: Facts | Exception, context: RunContext) -> Iterator[str]:
     """Say what of climdask, files and locks a worker lacks."""
     if isinstance(facts, Exception):
-        yield f"cannot load this climdask ({facts}); install the same, climdask {__version__}"
+        yield f"climdask is lacking ({facts}), and here {__version__}; install the same"
         return
     found, reads, writes, refused = facts
     if found != __version__:
-        yield f"has climdask {found}, and this is {__version__}; install the same"
+        yield f"climdask {found}, and here {__version__}; install the same"
     for path, seen in ((context.input_root, reads), (context.out, writes)):
         if not seen:
             yield f"does not see {path}; use a filesystem that all hosts share"

@@ -85,8 +85,8 @@ class JobCluster:
         """
         wanted = max(1, min(self.profile.jobs, math.ceil(workers / self.profile.processes)))
         for self.wanted in sorted({1, wanted}):  # one first: a refusal is told once
-            if refusal := self._submit():
-                raise ClusterError(refusal)
+            if words := self._submit():
+                raise ClusterError(f"{SYSTEMS[self.profile.kind].title} refuses the job\n{words}")
 
     def wait_for_worker(self) -> None:
         """Wait until a worker is there, however long the queue is.
@@ -137,17 +137,17 @@ class JobCluster:
         if self.watch.fatal or not (gone or (lacking and again)):
             return
         before = set(self.watch.jobs)
-        refusal = self._submit([job.name for job in gone])
+        words = self._submit([job.name for job in gone])
         new = [job for name, job in self.watch.jobs.items() if name not in before]
         text = f"{named(gone)} lost" if gone else ""
         text += (
             (f", replaced by {named(new)}" if gone else f"{named(new)} submitted") if new else ""
         )
-        if refusal:
+        if words:
             self.refused_at = time.monotonic()
-            text += f"; a job is refused: {refusal}"
+            text += f"; another one is refused: {words}"
             if not self.watch.jobs:
-                self.watch.fatal = refusal
+                self.watch.fatal = f"no job is left, and another one is refused\n{words}"
         self.report(f"note: {text.strip('; ')}")
 
     def _submit(self, gone: Collection[str] = ()) -> str:
@@ -182,8 +182,7 @@ class JobCluster:
         self.watch.progress.jobs.clear()
 
     def _cancel(self) -> None:
-        ids = {job.id for job in self.watch.jobs.values()} | set(self.watch.lost)
-        ids -= self.watch.cancelled
+        ids = {job.id for job in self.watch.jobs.values()} - self.watch.cancelled
         if not ids:
             return
         self.watch.cancelled |= ids
@@ -264,13 +263,30 @@ def undisturbed() -> Iterator[None]:
 def _settings(profile: BatchProfile) -> dict[str, Any]:
     """Return Dask's configuration for as long as the cluster is open."""
     settings = {
-        # Others are on this host: who does not know the address sees no page.
-        "distributed.dashboard.link": f"http://localhost:{{port}}/{secrets.token_hex(8)}/status",
+        "distributed.dashboard.link": secret_link(),
         # Jobs that are lost are the affair of JobCluster.keep.
         "distributed.deploy.lost-worker-timeout": "1000 days",
         **scheduler_settings(profile.dashboard),
     }
     return {**jobqueue_defaults(), **settings}
+
+
+def secret_link() -> str:
+    """Return where a page is for who knows its address; others may be on the scheduler's host."""
+    return f"http://localhost:{{port}}/{secrets.token_hex(8)}/status"
+
+
+def prefix_of(link: str) -> str | None:
+    """Return what stands before the names of a dashboard's pages in their addresses."""
+    return "/".join(link.split("/")[3:-1]) or None
+
+
+def tunnel(link: str) -> str:
+    """Return the command that brings a dashboard of this host to the user's own machine."""
+    host, login = socket.gethostname(), os.environ.get("SLURM_SUBMIT_HOST")
+    port = link.split("/")[2].rpartition(":")[2]
+    over = f"-J {login} " if login and login != host else ""  # nobody logs into a compute node
+    return f"ssh -N {over}-L {port}:localhost:{port} {host}"
 
 
 def _start(
@@ -293,10 +309,10 @@ def _start(
                 interface=profile.interface,
                 silence_logs=logging.CRITICAL,
                 scheduler_options={
-                    "port": _port(profile.scheduler_ports),
+                    "port": free_port(profile.scheduler_ports),
                     "dashboard": profile.dashboard != "off",
                     "dashboard_address": dashboard_address(profile.dashboard),
-                    "http_prefix": "/".join(link.split("/")[3:-1]) or None,
+                    "http_prefix": prefix_of(link),
                 },
                 **job_options(profile, watch.logs, credentials),
             )
@@ -304,6 +320,8 @@ def _start(
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(f"cluster: the Dask scheduler does not start: {error}") from error
     watch.progress.scheduler = cluster.scheduler_address
+    if client.dashboard_link:
+        report(f"note: the dashboard on your own machine: {tunnel(client.dashboard_link)}")
     return JobCluster(profile, cluster, client, watch, report)
 
 
@@ -355,7 +373,7 @@ def refusal(error: Exception) -> str:
     return (words or before).strip() or repr(error)
 
 
-def _port(ports: str | None) -> int:
+def free_port(ports: str | None) -> int:
     """Return a free port of a range; 0, which is any, where there is no range.
 
     Raises:

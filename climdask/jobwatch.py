@@ -152,15 +152,19 @@ class JobWatch:
         waiting = [job for job in self.jobs.values() if not job.born]
         if not waiting:
             self.progress.note = self.told = ""
-        late = any(now - job.submitted >= self.pending_after for job in waiting)
+        late = [job for job in waiting if now - job.submitted >= self.pending_after]
         if self.ask is None or now - self.asked < ASK_INTERVAL or not (late or self.lost):
             return []
         self.asked = now
         answer = self.ask([job.id for job in waiting] + list(self.lost))
         if answer is None:
             return []
+        for job in waiting:
+            state, _ = answer.get(job.id, ("", ""))
+            if state in _ALIVE:
+                self.progress.jobs[job.id] = state.lower()
         self._explain(answer)
-        self._tell_why(waiting, answer, now)
+        self._tell_why(late, answer, now)
         ended = [job for job in waiting if answer.get(job.id, ("", ""))[0] not in _ALIVE]
         for job in ended:
             self._unborn(job, *answer.get(job.id, ("", "")))
@@ -182,8 +186,6 @@ class JobWatch:
         reasons: dict[str, list[WorkerJob]] = defaultdict(list)
         for job in waiting:
             state, reason = answer.get(job.id, ("", ""))
-            if state in _ALIVE:
-                self.progress.jobs[job.id] = state.lower()
             if state in _WAITING:
                 reasons[reason].append(job)
         parts = [

@@ -104,7 +104,7 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_is_answered_in_a_line(
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        (("0.0.1", True, True, True), "has climdask 0.0.1, and this is .*; install the same"),
+        (("0.0.1", True, True, True), "climdask 0.0.1, and here .*; install the same"),
         ((climdask.__version__, False, True, True), "does not see .*in.*; use a filesystem"),
         ((climdask.__version__, True, False, True), "does not see .*out; use a filesystem"),
         ((climdask.__version__, True, True, False), "locks are not shared there: mount it with"),
@@ -115,7 +115,34 @@ def test_workers_that_cannot_do_the_job_are_refused(
     client: distributed.Client, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(climdask.driver, "_facts", lambda *_: facts)
-    with pytest.raises(ClusterError, match=f"worker tcp://.* {words}"):
+    with pytest.raises(ClusterError, match=f"workers tcp://.*, tcp://.*: .*{words}"):
+        run(small(archive.root, out), client=client)
+
+
+def test_all_that_is_wrong_with_workers_is_told_at_once(
+    archive: Archive, out: Path, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1, "final", 0))
+    monkeypatch.setattr(distributed, "__version__", "2026.3.0")
+    monkeypatch.setattr(
+        climdask.driver, "_facts", lambda *_: (climdask.__version__, False, True, True)
+    )
+    with pytest.raises(ClusterError) as error:
+        run(small(archive.root, out), client=client)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    for words in ("and here 3.9; install the same", "and here 2026.3.0; inst", "does not see"):
+        assert sum(words in line for line in lines) == 1
+
+
+def test_workers_without_this_climdask_are_refused(
+    archive: Archive, out: Path, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'climdask'")
+
+    monkeypatch.setattr(climdask.driver, "_facts", lacking)
+    with pytest.raises(ClusterError, match=r"is lacking \(No module named 'climdask'\), and here"):
         run(small(archive.root, out), client=client)
 
 
