@@ -244,6 +244,7 @@ def open_jobs(
                 stop.set()
                 keeper.join(CLOSE_TIMEOUT)
                 jobs.close()
+                stack.close()  # the credentials too
 
 
 @contextmanager
