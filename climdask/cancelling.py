@@ -62,9 +62,9 @@ class Cancelling:
                 "yourself, then cancel again"
             )
             return EXIT_FAILED
-        all_gone = self._clean(after)
+        all_gone = self._clean(after, self._request() if before.is_alive else "its driver died")
         if before.is_alive:
-            self.tell(after.headline)
+            self.tell(judge(self.folder, self.run_id).headline)
         elif before.state == "dead":
             self.tell(f"run {self.run_id} was dead already; what it left is cleaned up")
         else:
@@ -79,9 +79,8 @@ class Cancelling:
         3. If nothing helps, the batch job that the driver is in is ended.
         """
         status = verdict.status
-        request = f"cancelled by {_user()} on {socket.gethostname()}"
         path = self.folder.cancel_request(self.run_id)
-        atomically(path, lambda temporary: write_text(temporary, request), durable=False)
+        atomically(path, lambda temporary: write_text(temporary, self._request()), durable=False)
         self.tell(f"asking {status.process} to stop")
         verdict = self._wait(HEARD, until="stopping")
         if verdict.is_alive and verdict.state != "stopping" and status.process.is_here:
@@ -93,6 +92,9 @@ class Cancelling:
             verdict = self._wait(self.timeout)
         return verdict
 
+    def _request(self) -> str:
+        return f"cancelled by {_user()} on {socket.gethostname()}"
+
     def _wait(self, seconds: float, until: str = "") -> Verdict:
         """Wait until the run is over, or in a certain state."""
         end = time.monotonic() + seconds
@@ -102,7 +104,7 @@ class Cancelling:
             verdict = judge(self.folder, self.run_id)
         return verdict
 
-    def _clean(self, verdict: Verdict) -> bool:
+    def _clean(self, verdict: Verdict, why: str) -> bool:
         """End what a run left that is over: jobs and credentials; tell whether all are gone."""
         status = verdict.status
         left = [job for job, state in status.progress.jobs.items() if state.lower() not in _OVER]
@@ -111,7 +113,7 @@ class Cancelling:
             self._end_jobs(status.job.system, [status.job.id])
         remove_credentials(self.folder.tls(self.run_id))
         if gone and (left or verdict.state == "dead"):
-            write_status(self.folder, bury(status, status.message or "its driver died"))
+            write_status(self.folder, bury(status, status.message or why))
         return gone
 
     def _end_jobs(self, system: str, jobs: list[str]) -> bool:

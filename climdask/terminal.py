@@ -178,7 +178,7 @@ def _told(progress: RunProgress, tell: Tell) -> Iterator[None]:
     lines, stop = _Lines(progress), threading.Event()
 
     def loop() -> None:
-        while not stop.wait(min(MOST_PLAIN, max(PLAIN_INTERVAL, progress.elapsed / 60))):
+        while not stop.wait(pause(progress.elapsed)):
             for line in lines.new():
                 tell(line)
 
@@ -193,6 +193,11 @@ def _told(progress: RunProgress, tell: Tell) -> Iterator[None]:
         thread.join()
         for line in lines.new():
             tell(line)
+
+
+def pause(elapsed: float) -> float:
+    """Return the seconds until the next plain lines of a run that has taken some seconds so far."""
+    return min(MOST_PLAIN, max(PLAIN_INTERVAL, elapsed / 60))
 
 
 @dataclass

@@ -66,6 +66,63 @@ def test_quiet_shows_nothing_at_all() -> None:
     assert stream.getvalue() == ""
 
 
+def test_of_many_chains_only_what_changed_its_state_and_the_totals_are_told() -> None:
+    rows = [row(f"v{n:02}", state="active") for n in range(40)]
+    progress = run_of(*rows)
+    lines = climdask.terminal._Lines(progress)
+    assert len(lines.new()) == 41, "each has begun, and the totals"
+    for moving in rows:
+        moving.years = 10
+    progress.finish(rows[3].id)
+    told = lines.new()
+    assert [line.split(":")[0] for line in told[:-1]] == [rows[3].id]
+    assert told[-1].startswith("1/40 chains done")
+    assert lines.new() == [], "nothing moved"
+
+
+def test_jobs_and_why_they_wait_are_told_when_they_change() -> None:
+    progress = run_of(row())
+    lines = climdask.terminal._Lines(progress)
+    progress.jobs, progress.note = {"7": "pending"}, "job 7 waits: Priority"
+    assert lines.new() == ["jobs: 1 pending (7)", "note: job 7 waits: Priority"]
+    assert lines.new() == []
+    progress.jobs, progress.note = {"7": "running"}, ""
+    assert lines.new() == ["jobs: 1 running (7)"]
+
+
+def test_plain_lines_come_the_more_rarely_the_longer_a_run_takes() -> None:
+    waits = [climdask.terminal.pause(hours * 3600) for hours in (0, 0.05, 1, 10)]
+    assert waits == [5.0, 5.0, 60.0, 300.0]
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_dumb_terminal_gets_lines(term: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", term)
+    stream = Terminal()
+    with shown(run_of(row(state="active")), stream=stream):
+        pass
+    assert "gn/tas: active, 0/150 years" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_lines_are_shown_on_a_terminal_if_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with shown(run_of(row(state="active")), plain=True, stream=stream):
+        pass
+    assert re.match(r"\d\d:\d\d:\d\d ACCESS-CM2/r1i1p1f1/gn/tas: active", stream.getvalue())
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_log_is_told_everything_also_if_nothing_is_shown() -> None:
+    stream, lines = io.StringIO(), []
+    chain = row(state="active")
+    with shown(run_of(chain), quiet=True, log=lines.append, stream=stream):
+        chain.years = 150
+    assert stream.getvalue() == ""
+    assert [line.split(", ")[1] for line in lines] == ["0/150 years", "150/150 years"]
+
+
 # ---------------------------------------------------------------- the table on a terminal
 
 
@@ -149,12 +206,24 @@ def test_the_bar_grows_with_the_years(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bars[-1] == climdask.terminal.BAR
 
 
+def test_without_colours_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TERM", "xterm-256color"), ("NO_COLOR", "1"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    with shown(run_of(*four()), stream=stream):
+        pass
+    codes = {c for found in re.findall(r"\x1b\[([0-9;]*)m", stream.getvalue())
+             for c in found.split(";")}  # fmt: skip
+    assert codes <= {"0", "1", "2", ""}, "bold and dim are no colours"
+
+
 @pytest.mark.parametrize(
     ("width", "titles"),
     [
         (60, ["chain", "years", "target", "normals", "state", "ETA"]),
         (40, ["chain", "years", "state", "ETA"]),
         (30, ["chain", "years", "state"]),
+        (20, ["chain", "years"]),
     ],
 )
 def test_on_a_narrow_terminal_the_least_important_columns_go_and_none_is_cut(
@@ -163,7 +232,7 @@ def test_on_a_narrow_terminal_the_least_important_columns_go_and_none_is_cut(
     screen = draw(run_of(*four()), monkeypatch, width=width)
     assert screen.lines[0].split() == titles
     assert screen.cells("tas")[1] == "100/150"
-    assert "active" in screen.cells("tas")
+    assert "state" not in titles or "active" in screen.cells("tas")
     assert "…" not in "".join(screen.lines[:5])
     assert all(len(line) <= width for line in screen.lines)
 
