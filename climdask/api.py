@@ -18,7 +18,7 @@ from climdask.checkpoints import remove_checkpoints
 from climdask.clusters import client_limits, limits_of, open_cluster
 from climdask.config import Workflow, load
 from climdask.driver import Driver, check_workers, performance_reported, plugins
-from climdask.errors import ClimdaskError, ClusterError, OutputError
+from climdask.errors import ClimdaskError, ClusterError, ConfigError, OutputError
 from climdask.executor import run_serially
 from climdask.files import FileAccess, default_lock_dir
 from climdask.headers import Header
@@ -99,6 +99,8 @@ def run(
     Raises:
         UserError: the workflow, the files, the output folder or the cluster cannot be used.
     """
+    if serial and performance_report is not None:
+        raise ConfigError("--performance-report: it is Dask's own; leave out --serial")
     flow = as_workflow(workflow)
     folder = OutputFolder(flow.output.root.expanduser().absolute())
     inventory = take_inventory(flow.query)

@@ -27,12 +27,13 @@ from climdask.progress import clock
 from climdask.quickstart import quickstart
 from climdask.results import RunResult
 from climdask.runstatus import judge, latest_run
-from climdask.signals import answer_signals
+from climdask.signals import answer_signals, told_to_stop
 from climdask.statusview import show_status
 from climdask.terminal import shown, summary
 from climdask.version import __version__
 
 EXIT_INTERRUPTED = 130
+_INTERRUPTED = Exception("interrupted; run again to go on from here")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,14 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error, error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as error:
         return _report(
-            Exception("interrupted; run again to go on from here") if not error.args else error,
-            EXIT_INTERRUPTED,
-            debug=arguments.debug,
+            error if error.args else _INTERRUPTED, EXIT_INTERRUPTED, debug=arguments.debug
         )
     except BrokenPipeError:  # the reader has seen enough, as in: climdask plan … | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except Exception as error:  # the last resort: no traceback unless asked for
+        if told_to_stop.is_set():  # in the middle of something that made an error of it
+            return _report(_INTERRUPTED, EXIT_INTERRUPTED, debug=arguments.debug, cause=error)
         message = f"{type(error).__name__}: {error} (a mistake in climdask; --debug shows where)"
         return _report(Exception(message), EXIT_FAILED, debug=arguments.debug, cause=error)
     finally:

@@ -233,6 +233,8 @@ def submit_chain(client: distributed.Client, graph: ChainGraph) -> list[distribu
     """Submit the tasks of a chain with their annotations; return futures of the wanted keys."""
     with (
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}),
+        # Dask's page of fine performance metrics then tells the variables apart.
+        distributed.span("climdask", graph.chain_id.rpartition("/")[2]),
         dask.annotate(**graph.annotations),
     ):
         futures: list[distributed.Future] = client.get(graph.tasks, graph.wanted, sync=False)

@@ -82,7 +82,7 @@ class Heartbeat:
         self.ended.set()
         self.thread.join()
         self.progress.stop()
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) or (error is not None and self._request()):
             self.state, self.message = "interrupted", self._request() or "told to stop"
         elif error is not None:
             self.state, self.message = "failed", str(error) or type(error).__name__

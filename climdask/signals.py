@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
+
+# Set once a signal has come: what fails from then on was interrupted.
+told_to_stop = threading.Event()
 
 
 def answer_signals() -> None:
@@ -16,10 +20,12 @@ def answer_signals() -> None:
     2. While it cleans up, more of them change nothing: batch systems send several.
     3. Ctrl-C raises KeyboardInterrupt by itself, and again for who cannot wait.
     """
+    told_to_stop.clear()
     terminals = [stream.fileno() for stream in (sys.stdout, sys.stderr) if _is_terminal(stream)]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del frame
+        told_to_stop.set()
         for own in _ENDING:
             if signal.getsignal(own) is interrupt:
                 signal.signal(own, _already_stopping)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -110,9 +111,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -970,6 +972,59 @@ def test_a_run_that_is_told_to_stop_says_that_it_can_go_on(
 
     monkeypatch.setattr(climdask.cli, "run", stopped)
     assert_refused(desk.run(), 130, "interrupted; run again to go on from here")
+
+
+def test_what_breaks_because_of_a_signal_was_interrupted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise SystemError("returned a result with an exception set") from None
+
+    monkeypatch.setattr(climdask.cli, "run", stopped)
+    assert_refused(desk.run(), 130, "interrupted; run again to go on from here")
+    monkeypatch.undo()
+    assert desk.run().code == 0, "that was long ago"
+
+
+def test_a_log_gets_all_that_is_told_with_date_and_time(desk: Desk) -> None:
+    log = desk.folder / "logs" / "run.log"
+    assert desk.run("--log", str(log)).code == 0  # which is quiet
+    first = log.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) for line in first)
+    for words in ("12 normals to make in 2 chains", "gn/tas: done, 10/10 years", "done, 20 files",
+                  "12 of 12 normals are in", "audit: 20 opens of 20 files"):  # fmt: skip
+        assert any(words in line for line in first), words
+    desk.write(given(window=50))
+    assert desk.run("--log", str(log)).code != 0
+    second = log.read_text().splitlines()
+    assert second[: len(first)] == first, "appended"
+    assert " error: window: 50" in second[-1]
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_the_work(desk: Desk) -> None:
+    said = desk.run("--log", str(desk.folder))
+    assert_refused(said, 2, f"--log: {desk.folder} cannot be written", "choose another file")
+    assert not desk.out.exists()
+
+
+def test_dasks_own_report_is_kept(desk: Desk) -> None:
+    profile = desk.folder / "cluster.yaml"
+    profile.write_text("workers: 1\nthreads: 1\ndashboard: off\n")
+    page = desk.folder / "dask.html"
+    more = ["--cluster", profile, "--performance-report"]
+    assert desk("run", desk.yaml, "--quiet", *more, page).code == 0
+    text = page.read_text(encoding="utf-8")
+    for words in ("Task Stream", "pr-read", "tas-window"):
+        assert words in text
+    shutil.rmtree(desk.out)
+    said = desk("run", desk.yaml, "--quiet", *more, desk.folder)
+    assert said.code == 0, "the normals are there all the same"
+    assert f"note: {desk.folder}: cannot be written (Is a directory)" in said.out
+    said = desk.run("--performance-report", str(page))
+    assert_refused(said, 2, "--performance-report", "Dask", "leave out --serial")
 
 
 def test_a_run_that_is_interrupted_says_so_in_its_manifest_and_can_go_on(
