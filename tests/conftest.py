@@ -3,3 +3,42 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox import Sandbox, sandbox
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the file locks of tests apart from the user's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Stand still at 1000 s; the list holds the time."""
+    at = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: at[0])
+    return at
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture(scope="session")
+def _slurm() -> Iterator[Sandbox]:
+    with sandbox() as started:
+        yield started
+
+
+@pytest.fixture
+def slurm(_slurm: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A real SLURM of two nodes, found by this process too; no job outlives the test."""
+    monkeypatch.setenv("SLURM_CONF", _slurm.env["SLURM_CONF"])
+    yield _slurm
+    _slurm.cancel_all()
