@@ -8,7 +8,7 @@ result = climdask.run(workflow)  # or client=… with a Dask client of your own
 result.open("pr", "CONUS")       # a lazy xarray.Dataset
 """
 
-from climdask.api import plan, run
+from climdask.api import plan, report, run
 from climdask.config import Workflow, load
 from climdask.errors import ClimdaskError, DataError, UserError
 from climdask.plan import Plan
@@ -27,5 +27,6 @@ __all__ = [
     "load",
     "plan",
     "provenance",
+    "report",
     "run",
 ]

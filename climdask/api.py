@@ -176,6 +176,30 @@ def _opened(
     yield jobs.client
 
 
+def report(
+    out: str | os.PathLike[str],
+    file: str | os.PathLike[str] | None = None,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Write what an output folder holds as one HTML file that needs no network.
+
+    Args:
+        out: output folder of a run, done or not.
+        file: the HTML file; ``report.html`` in the output folder if left out.
+        tell: is told, line by line, how far it is.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: the folder is not the output of a run, or the file cannot be written.
+    """
+    from climdask.report import write_report  # Bokeh takes its time to import
+
+    return write_report(Path(out), None if file is None else Path(file), tell=tell)
+
+
 def as_workflow(workflow: WorkflowLike) -> Workflow:
     """Return a workflow from whatever names it.
 

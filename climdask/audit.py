@@ -94,7 +94,7 @@ def audit(trace_dirs: Iterable[Path]) -> Audit:
         probes=sum(map(len, openings.values())) - sum(map(len, reads)),
         files=sum(map(bool, reads)),
         most=max(map(len, reads), default=0),
-        processes=len({e["process"] for e in events if e["event"] != "written"}),
+        processes=len({o.opened["process"] for own in openings.values() for o in own}),
         overlaps=tuple(overlaps),
         unproven=tuple(unproven),
         died=sum(o.closed is None for own in openings.values() for o in own),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from climdask.api import plan, run
+from climdask.api import plan, report, run
 from climdask.audit import audit
 from climdask.cancelling import Cancelling
 from climdask.config import Workflow, load, schema
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         help="accept input files with new times, after an archive was restored",
     )
     sub.add_argument("--quiet", action="store_true", help="show no progress")
+    sub.add_argument("--report", action="store_true", help="write report.html when it is done")
     sub.add_argument("--plain", action="store_true", help="show lines, also on a terminal")
     sub.add_argument(
         "--log", type=Path, metavar="FILE", help="append all that is told, with date and time"
@@ -140,6 +141,11 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=120.0, metavar="SECONDS",
         help="how long to wait until it is over (default: %(default)s)",
     )  # fmt: skip
+    sub = command("report", _report_page, "write what a run made as one HTML file, with maps")
+    sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of a run")
+    sub.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.html", help="default: OUT_DIR/report.html"
+    )
     sub = command("audit", _audit, "prove from the traces that no file was open twice at once")
     sub.add_argument("out", nargs="+", type=Path, metavar="OUT_DIR", help="output folder of a run")
     sub.add_argument("--last", action="store_true", help="the latest run only")
@@ -187,7 +193,28 @@ def _run(arguments: argparse.Namespace) -> int:
         report=_print,
         performance_report=arguments.performance_report,
     )
-    return _end(result)
+    code = _end(result)
+    if arguments.report:
+        _report_at_the_end(result.folder.root)
+    return code
+
+
+def _report_at_the_end(out: Path) -> None:
+    """Write the report of a run; if that fails, the run's own exit code stands."""
+    try:
+        _print(f"report: {report(out)}")
+    except Exception as error:  # whatever it is, the normals are there
+        what = error if isinstance(error, ClimdaskError) else f"{type(error).__name__}: {error}"
+        print(
+            f"climdask: warning: the report was not written: {what}\n"
+            f"climdask: warning: the normals are not touched by that; try: climdask report {out}",
+            file=sys.stderr,
+        )
+
+
+def _report_page(arguments: argparse.Namespace) -> int:
+    print(report(arguments.out, arguments.output, tell=lambda line: print(line, file=sys.stderr)))
+    return EXIT_DONE
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -142,8 +142,35 @@ class FileAccess:
             lock.release()
 
     def note(self, event: str, path: Path, **content: Any) -> None:
-        """Append a line to the trace that is no opening, such as a skipped or a written file."""
+        """Append a line to the trace that is no opening, such as a skipped file."""
         self._append({"event": event, "file": str(path), **content})
+
+    @contextmanager
+    def working(self, stage: str, chain: str, leg: str, year: int) -> Iterator[dict[str, Any]]:
+        """Trace when a window or write began and how long it took; for pictures, no proof.
+
+        The line is short, because a large run has a hundred thousand of them.
+
+        Yields:
+            What the line says besides, such as bytes.
+        """
+        began, wall = time.monotonic(), time.time()
+        more: dict[str, Any] = {}
+        yield more
+        content = {
+            "event": stage,
+            "chain": chain,
+            "leg": leg,
+            "year": year,
+            "process": process_id(),
+            "mono": time.monotonic(),
+            "wall": round(wall, 4),
+            "seconds": round(time.monotonic() - began, 4),
+            **more,
+        }
+        with suppress(OutputError):  # a full disk is told by what needs it
+            append_line(self._trace_file(), content)
+        self._tell(content)
 
     def _mark(self, path: Path, token: str) -> Path:
         """Leave a mark for this opening; marks that are there were left by dead openers.
@@ -195,10 +222,15 @@ class FileAccess:
             "mono": time.monotonic(),
             "wall": time.time(),
         }
-        name = f"{socket.gethostname()}-{process_id()}.jsonl"
-        append_line(self.trace_dir / name, line)
+        append_line(self._trace_file(), line)
+        self._tell(line)
+
+    def _tell(self, line: dict[str, Any]) -> None:
         if listener := listeners.get(self.run_id):
             listener(line)
+
+    def _trace_file(self) -> Path:
+        return self.trace_dir / f"{socket.gethostname()}-{process_id()}.jsonl"
 
 
 def _open_shared(path: Path, flags: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import platform
 import socket
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from climdask.inventory import InputFile
 from climdask.plan import Chain, Plan
 from climdask.progress import ChainProgress
 from climdask.version import __version__
+from climdask.years import run_lengths
 
 
 def manifest(
@@ -37,6 +39,7 @@ def manifest(
     content: dict[str, Any] = {
         "state": state,
         "run": run_id,
+        "user": _user(),
         "host": socket.gethostname(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
@@ -62,6 +65,14 @@ def manifest(
             }
             for row in rows
         },
+        "planned": {
+            chain.id: {
+                "last_historical_year": chain.spec.periods.last_historical_year,
+                "regions": [region.box.name for region in chain.spec.selection.regions],
+                "target_years": {leg: run_lengths(years) for leg, years in chain.targets.items()},
+            }
+            for chain in plan.all_chains
+        },
         "inputs": {
             chain.id: [[f.path, f.size, f.mtime_ns] for f in _inputs(chain)]
             for chain in plan.all_chains
@@ -79,6 +90,13 @@ def manifest(
             "read_through_netcdf4": [list(s) for s in audit.slow],
         }
     return content
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may give the user no name
+        return "unknown"
 
 
 def _inputs(chain: Chain) -> list[InputFile]:

@@ -209,7 +209,18 @@ def window(
             f"{spec.id}: {step.leg} {step.year}: a block was superseded by checkpoints {marks}, "
             "but the sum still needs it; this is a mistake in climdask, please report it"
         )
-    carry = before or empty_sum(spec)
+    with context.access.working("window", spec.id, step.leg, step.year):
+        return _slid(spec, context, step, before or empty_sum(spec), parts)
+
+
+def _slid(
+    spec: ChainSpec,
+    context: RunContext,
+    step: Step,
+    carry: WindowSum,
+    parts: Sequence[Blocks | Superseded],
+) -> WindowSum:
+    """Add the block that enters the window, and drop the one that leaves."""
     blocks = [block for part in parts if isinstance(part, tuple) for block in part]
     missed = {(y, part.path) for part in parts if isinstance(part, Skipped) for y in part.years}
     enters, leaves = (
@@ -294,6 +305,14 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
     target, paths = job.window.last_year, tuple(f.path for f in job.files)
     if isinstance(carry, Superseded):
         return Written(job.leg, target, paths, _bytes(spec, context, job), None)
+    with context.access.working("write", spec.id, job.leg, target) as told:
+        _write_regions(spec, context, job, carry)
+        told["bytes"] = n_bytes = _bytes(spec, context, job)
+    return Written(job.leg, target, paths, n_bytes, len(carry.years))
+
+
+def _write_regions(spec: ChainSpec, context: RunContext, job: WriteJob, carry: WindowSum) -> None:
+    target = job.window.last_year
     skipped = tuple(sorted({year for year, _ in carry.skipped}))
     if len(carry.years) < spec.min_years <= len({*carry.years, *skipped}):
         raise DataError(
@@ -319,10 +338,6 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
             made_from.attributes,
         )
         _put(spec, context, job, file, field, made_from, skipped)
-    n_bytes = _bytes(spec, context, job)
-    first = context.out / paths[0]
-    context.access.note("written", first, chain=spec.id, leg=job.leg, year=target, bytes=n_bytes)
-    return Written(job.leg, target, paths, n_bytes, len(carry.years))
 
 
 def _put(

@@ -11,7 +11,7 @@ from typing import Any
 SPAN = 15.0  # seconds that a rate looks back
 SAMPLES = 3600  # that are kept, for a curve over time
 
-TOLD = ("open", "close", "written")  # the events that count, of those in a trace
+TOLD = ("open", "close", "write")  # the events that count, of those in a trace
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Throughput:
 
     def note(self, line: Mapping[str, Any], worker: str = "") -> None:
         """Count a line of a trace, that a worker wrote."""
-        if line["event"] == "written":
+        if line["event"] == "write":
             self.written += line["bytes"]
         elif line.get("purpose") == "read" and line["event"] == "open":
             key = (line["process"], line["token"], line["seq"])

@@ -541,8 +541,8 @@ def test_a_normal_is_the_exact_mean_of_its_window(bench: Bench) -> None:
     written = tasks.write(bench.chain.spec, bench.context, job, carry)
     path = bench.context.out / job.files[0].path
     assert written == Written("ssp245", 2009, (job.files[0].path,), path.stat().st_size, 4)
-    (told,) = [e for e in bench.traces if e["event"] == "written"]
-    assert (told["file"], told["bytes"], told["year"]) == (str(path), path.stat().st_size, 2009)
+    (told,) = [e for e in bench.traces if e["event"] == "write"]
+    assert (told["leg"], told["year"], told["bytes"]) == ("ssp245", 2009, path.stat().st_size)
     with netCDF4.Dataset(path) as dataset:
         got = dataset["tas"][:].filled(np.nan)
         assert dataset.source_years.tolist() == [2006, 2007, 2008, 2009]

@@ -54,7 +54,7 @@ def test_probes_do_not_count_and_normals_do() -> None:
     work = Throughput()
     work.note(opened("a", purpose="probe"))
     work.note(closed("a", purpose="probe", n_bytes=7))
-    work.note({"event": "written", "file": "/out/x.nc", "bytes": 12, "process": "7-a"})
+    work.note({"event": "write", "file": "/out/x.nc", "bytes": 12, "process": "7-a"})
     assert (len(work.open), work.files, work.decoded, work.written) == (0, 0, 0, 12)
 
 
@@ -73,7 +73,7 @@ def test_rates_are_of_the_last_seconds_and_fall_to_nothing(now: list[float]) -> 
         now[0] = 1000.0 + second
         for n in range(10):
             work.note(closed(f"{second}-{n}", n_bytes=3_000_000))
-        work.note({"event": "written", "bytes": 500_000})
+        work.note({"event": "write", "bytes": 500_000})
         told = work.sample()
     assert (told.files, told.decoded, told.written) == (400, 1_200_000_000, 20_000_000)
     assert told.files_rate == pytest.approx(10.0)

@@ -96,7 +96,7 @@ def test_files_and_bytes_are_counted_from_what_workers_tell_of_their_traces(
     assert watcher.scheduler.events[-1][1]["work"]["open"] == 1
     watcher.log_event(trace_topic("another"), line("close"))
     watcher.log_event(trace_topic("run"), line("close"))
-    watcher.log_event(trace_topic("run"), line("written", bytes=50))
+    watcher.log_event(trace_topic("run"), line("write", bytes=50))
     watcher.tell()
     work = watcher.scheduler.events[-1][1]["work"]
     assert (work["open"], work["files"], work["decoded"], work["written"]) == (0, 1, 800, 50)
@@ -125,7 +125,7 @@ def test_a_worker_tells_what_its_tasks_open_and_write_and_nothing_else(tmp_path:
         address = next(iter(client.scheduler_info()["workers"]))
         client.unregister_worker_plugin(trace_topic("run"))
         assert not files.listeners
-    assert [event["event"] for _, event in told] == ["open", "close", "written"]
+    assert [event["event"] for _, event in told] == ["open", "close", "write"]
     assert {event["worker"] for _, event in told} == {address}
     assert [event.get("bytes") for _, event in told] == [None, 42, 7]
 
@@ -134,4 +134,5 @@ def use(access: FileAccess, path: Path) -> None:
     with access.opening(path) as reading:
         reading.add(42)
     access.note("slow", path, reason="of no interest here")
-    access.note("written", path, bytes=7)
+    with access.working("write", "tas", "ssp245", 2020) as told:
+        told["bytes"] = 7

@@ -1,0 +1,254 @@
+"""The normals of an output folder, found by their names, and opened alike in either format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cftime
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from climdask.errors import DataError, UnreadableFile
+from climdask.provenance import unpack
+from climdask.years import Periods
+from climdask.zarrlayout import object_key
+from climdask.zarrstore import find_store
+
+_NETCDF = re.compile(r"(?P<target>\d+)_(?P<window>\d+)yr_normal\.nc")
+_ZARR = re.compile(r"(?P<window>\d+)yr_normal\.zarr")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, order=True)
+class Normal:
+    """One normal that is there: a file, or a target year of a store.
+
+    Attributes:
+        leg: the historical experiment, or a scenario.
+        target_year: last year of the window.
+        path: of the file or store.
+    """
+
+    leg: str
+    target_year: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class NormalSet:
+    """All normals of one variable in one region, of one model, member and grid.
+
+    Attributes:
+        periods: name the period of a target year.
+        normals: those that are there, by leg and target year.
+    """
+
+    model: str
+    member: str
+    grid: str
+    variable: str
+    region: str
+    periods: Periods
+    normals: tuple[Normal, ...]
+
+    @property
+    def id(self) -> str:
+        """``model/member/grid/variable/region``."""
+        return f"{self.chain}/{self.region}"
+
+    @property
+    def chain(self) -> str:
+        """``model/member/grid/variable``."""
+        return f"{self.model}/{self.member}/{self.grid}/{self.variable}"
+
+    @property
+    def trunk(self) -> str:
+        """The historical experiment."""
+        return self.periods.historical
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """The scenarios; the historical experiment where there is none."""
+        found = dict.fromkeys(n.leg for n in self.normals if n.leg != self.trunk)
+        return tuple(found) or (self.trunk,)
+
+    def series(self, leg: str) -> tuple[Normal, ...]:
+        """Return the normals of a scenario in order, those of the historical experiment first."""
+        own = [n for n in self.normals if n.leg in (self.trunk, leg)]
+        return tuple(sorted(own, key=lambda n: n.target_year))
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the normals of a workflow are named.
+
+    Attributes:
+        historical: name of the historical experiment.
+        window: years in the window.
+        last_historical_year: by chain.
+    """
+
+    historical: str
+    window: int
+    last_historical_year: Mapping[str, int]
+
+
+def find_normals(root: Path, naming: Naming) -> tuple[NormalSet, ...]:
+    """Find the normals below an output folder; those of other window lengths are left out.
+
+    A target year of a store is there if the object of the variable is.
+    """
+    sets: dict[tuple[str, ...], list[Normal]] = {}
+    for path in sorted(root.glob("[!.]*/*/*/*/*/*.nc")):
+        model, member, variable, region, period, name = path.relative_to(root).parts
+        found = _NETCDF.search(name)
+        if found and int(found["window"]) == naming.window:
+            grid = _between(name, f"{variable}_day_{model}_{member}_", f"_{region}_{period}_")
+            leg = period if period == naming.historical else period.removeprefix("hybrid-")
+            key = (model, member, grid, variable, region)
+            sets.setdefault(key, []).append(Normal(leg, int(found["target"]), path))
+    for path in sorted(root.glob("[!.]*/*/*/*/*.zarr")):
+        model, member, variable, region, name = path.relative_to(root).parts
+        found, store = _ZARR.search(name), find_store(path)
+        if found and store and int(found["window"]) == naming.window:
+            attributes = store.root["attributes"]
+            key = (model, member, str(attributes.get("grid")), variable, region)
+            sets.setdefault(key, []).extend(
+                Normal(str(attributes.get("scenario")), year, path)
+                for n, year in enumerate(store.target_years)
+                if (path / variable / object_key(n, 4)).exists()
+            )
+    return tuple(
+        NormalSet(*key, _periods(naming, "/".join(key[:4]), normals), tuple(sorted(normals)))
+        for key, normals in sorted(sets.items())
+        if normals
+    )
+
+
+def _between(name: str, start: str, end: str) -> str:
+    return name.removeprefix(start).partition(end)[0] if name.startswith(start) else "?"
+
+
+def _periods(naming: Naming, chain: str, normals: list[Normal]) -> Periods:
+    """Return the periods of a chain; from its normals where the manifest does not tell them."""
+    own = [n.target_year for n in normals if n.leg == naming.historical]
+    first = min(n.target_year for n in normals)
+    last = naming.last_historical_year.get(chain, max(own, default=first - 1))
+    return Periods(naming.historical, last, naming.window)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenNormal:
+    """A normal that is open; nothing is read before it is asked for.
+
+    Attributes:
+        variable: name of the variable.
+        dataset: with dims (day, lat, lon).
+        days: (month, day) of each day.
+        number_of_years: source years with any valid value.
+        sources: versions of the files, by (year, scenario).
+    """
+
+    variable: str
+    dataset: xr.Dataset
+    days: tuple[tuple[int, int], ...]
+    number_of_years: int
+    sources: Mapping[tuple[int, str], str]
+
+    @property
+    def attributes(self) -> Mapping[str, object]:
+        """The attributes of the variable."""
+        return self.dataset[self.variable].attrs
+
+    def axis(self, name: str) -> Floats:
+        """Return ``lat`` or ``lon`` in degrees, float64."""
+        return np.asarray(self.dataset[name].values, dtype=np.float64)
+
+    def bounds(self, name: str) -> Floats | None:
+        """Return ``lat_bnds`` or ``lon_bnds``, float64 [cell, 2], or None."""
+        there = f"{name}_bnds" in self.dataset
+        return np.asarray(self.dataset[f"{name}_bnds"].values, dtype=np.float64) if there else None
+
+    def values(self, days: slice | int) -> npt.NDArray[np.float32]:
+        """Read some days, float32 [day, lat, lon], NaN where missing.
+
+        Raises:
+            UnreadableFile: they cannot be read.
+        """
+        try:
+            return np.asarray(self.dataset[self.variable][days].values, dtype=np.float32)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UnreadableFile(f"{self.variable}: cannot be read ({error})") from error
+
+    def cell(self, row: int, column: int) -> npt.NDArray[np.float32]:
+        """Read all days of a cell, float32 [day].
+
+        Raises:
+            UnreadableFile: they cannot be read.
+        """
+        try:
+            return np.asarray(self.dataset[self.variable][:, row, column].values, dtype=np.float32)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UnreadableFile(f"{self.variable}: cannot be read ({error})") from error
+
+
+@contextmanager
+def opened(normal: Normal, variable: str) -> Iterator[OpenNormal]:
+    """Open a normal of either format.
+
+    Raises:
+        UnreadableFile: it is damaged, or no normal.
+    """
+    try:
+        dataset = _open(normal)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise UnreadableFile(f"{normal.path}: cannot be opened ({error})") from error
+    with dataset:
+        try:
+            made = _describe(normal, variable, dataset)
+        except DataError:
+            raise
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise UnreadableFile(
+                f"{normal.path}: is no normal of {variable} that climdask wrote ({error!r})"
+            ) from error
+        yield made
+
+
+def _open(normal: Normal) -> xr.Dataset:
+    if normal.path.suffix == ".zarr":
+        store = xr.open_zarr(normal.path, chunks=None, decode_times=False, consolidated=True)
+        return store.sel(target_year=normal.target_year).rename(dayofyear="day")
+    return xr.open_dataset(normal.path, engine="netcdf4", decode_times=False).rename(time="day")
+
+
+def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:
+    time = dataset["day"] if "units" in dataset["day"].attrs else dataset["time"]
+    dates = cftime.num2date(time.values, time.attrs["units"], time.attrs["calendar"])
+    return OpenNormal(
+        variable,
+        dataset,
+        tuple((int(date.month), int(date.day)) for date in dates),
+        int(dataset["number_of_years"].values),
+        _sources(normal, dataset),
+    )
+
+
+def _sources(normal: Normal, dataset: xr.Dataset) -> dict[tuple[int, str], str]:
+    about = dict(dataset.attrs)
+    if "provenance" in about:
+        known = unpack(about["provenance"])
+        about = known[normal.target_year].attributes if normal.target_year in known else {}
+    years = np.atleast_1d(about.get("source_years", []))
+    scenarios = str(about.get("source_scenarios", "")).split(", ")
+    versions = str(about.get("source_versions", "")).split(", ")
+    return {
+        (int(year), scenario): version
+        for year, scenario, version in zip(years, scenarios, versions, strict=False)
+    }

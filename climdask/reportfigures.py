@@ -1,0 +1,361 @@
+"""The figures of a report and their data, for Bokeh; ``templates/report.mjs`` fills them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from bokeh.document import Document
+from bokeh.events import DocumentReady
+from bokeh.layouts import column, row
+from bokeh.models import (
+    BoxAnnotation,
+    ColorBar,
+    ColumnDataSource,
+    CustomJS,
+    Div,
+    FixedTicker,
+    HoverTool,
+    Label,
+    Legend,
+    LegendItem,
+    LinearColorMapper,
+    RadioButtonGroup,
+    Range1d,
+    Select,
+    Slider,
+    Span,
+)
+from bokeh.palettes import all_palettes, interp_palette
+from bokeh.plotting import figure
+
+from climdask.display import MISSING_COLOR, PERIOD_COLORS, Palette, day_name
+from climdask.reportdata import Field
+from climdask.summaries import Packed, months_of, spans
+from climdask.timelines import STAGES, Timeline
+
+MAP_WIDTH, MAP_HEIGHT = 470, 400  # pixels of a map at most
+CURVE_WIDTH = 590
+CYCLE_COLORS = ("#1f77b4", "#8c8c8c", "#d1495b")  # first, middle, last
+STAGE_COLORS = {"read": "#4c78a8", "window": "#e6a23c", "write": "#54a24b"}
+TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
+
+
+def colors(palette: Palette) -> list[str]:
+    """Return 256 colours."""
+    found = all_palettes[palette.brewer]
+    chosen = list(found[max(found)])
+    chosen = chosen if len(chosen) == 256 else list(interp_palette(chosen, 256))
+    return chosen[::-1] if palette.backwards else chosen
+
+
+# ---------------------------------------------------------------- data
+
+
+def field_data(field: Field) -> dict[str, Any]:
+    """Return a field as ``report.mjs`` wants it; arrays become binary text."""
+    one, look = field.set, field.look
+    rows, columns = field.rasters
+    return {
+        "dataset": f"{one.model} / {one.member} / {one.grid}",
+        "variable": one.variable,
+        "region": one.region,
+        "trunk": one.trunk,
+        "scenarios": list(one.legs),
+        "window": one.periods.window,
+        "normals": [list(n) for n in field.normals],
+        "steps": ["annual mean", *_step_names(field)],
+        "days": [day_name(*d) for d in field.days],
+        "month_starts": [month.start + 1 for month in months_of(field.days)],
+        "daily": field.daily,
+        "label": look.label,
+        "change_label": look.change_label,
+        "colors": colors(look.palette),
+        "change_colors": colors(look.change_palette),
+        "means": field.means.ravel(),
+        "missing": list(field.missing),
+        "valid_share": list(field.valid_share),
+        "cycles": {leg: _cycles(field, leg) for leg in one.legs},
+        "shown": list(field.shown),
+        "maps": _packed(field.maps),
+        "limits": [list(ends) for ends in field.limits],
+        "changes": {
+            leg: {**_packed(c.maps), "ends": list(c.ends), "limits": list(c.limits)}
+            for leg, c in field.changes.items()
+        },
+        "lat_edges": field.lat_edges,
+        "lon_edges": field.lon_edges,
+        "rows": rows,
+        "columns": columns,
+        "size": map_size(field),
+        "coast": [[line[:, 0].astype("f4"), line[:, 1].astype("f4")] for line in field.coast],
+        "periods": {leg: _periods(field, leg) for leg in one.legs},
+        "about": about(field),
+    }
+
+
+def _step_names(field: Field) -> list[str]:
+    if field.daily:
+        return [day_name(*day) for day in field.days]
+    names = ("January", "February", "March", "April", "May", "June", "July", "August",
+             "September", "October", "November", "December")  # fmt: skip
+    return [names[field.days[month.start][0] - 1] for month in months_of(field.days)]
+
+
+def _packed(numbers: Packed) -> dict[str, Any]:
+    return {
+        "packed": numbers.packed.ravel(), "scale": numbers.scale, "offset": numbers.offset,
+    }  # fmt: skip
+
+
+def _cycles(field: Field, leg: str) -> list[dict[str, Any]]:
+    """Return the annual cycles of a scenario, at most three, in order of target years."""
+    own = sorted((n for n in field.normals if n[0] in (field.set.trunk, leg)), key=lambda n: n[1])
+    wanted = dict.fromkeys([own[0], own[(len(own) - 1) // 2], own[-1]] if own else [])
+    return [
+        {"target": target, "values": field.cycles[leg_, target].astype(np.float64)}
+        for leg_, target in wanted
+        if (leg_, target) in field.cycles
+    ]
+
+
+def _periods(field: Field, leg: str) -> list[list[Any]]:
+    """Return kind, first and last target year, and name of each period of a scenario."""
+    periods = field.set.periods
+    own = sorted(t for leg_, t in field.normals if leg_ in (field.set.trunk, leg))
+    return [
+        [kind, first, last, periods.name(last, leg)]
+        for kind, first, last in spans([(t, periods.kind(t)) for t in own])
+    ]
+
+
+def map_size(field: Field) -> list[int]:
+    """Return width and height of a map in pixels, true to scale in the middle of the region."""
+    west, east = field.lon_edges[0], field.lon_edges[-1]
+    south, north = field.lat_edges[0], field.lat_edges[-1]
+    narrowing = max(0.1, np.cos(np.radians((south + north) / 2)))
+    ratio = float((east - west) * narrowing / (north - south))
+    width = min(MAP_WIDTH, MAP_HEIGHT * ratio)
+    return [max(120, round(width)), max(120, round(width / ratio))]
+
+
+def about(field: Field) -> str:
+    """Say what the figures of a field show, and how coarse its maps are."""
+    look = field.look
+    said = [f"{look.name}: {look.long_name}, in {look.units}{look.note and f' ({look.note})'}."]
+    if field.factor > 1:
+        said.append(
+            f"Each pixel of the maps is the area-weighted mean of {field.factor} x {field.factor} "
+            "cells."
+        )
+    if not field.daily:
+        said.append("Maps and the regional mean show months instead of days.")
+    if field.stride > 1:
+        said.append(f"Every {field.stride}th target year has maps, and the first and last.")
+    said.append(
+        "The regional mean is weighted with the cells' areas, over the cells that have a value; "
+        "a mean over a month or year needs 80 % of its days. Target years are the last ones of "
+        f"their {field.set.periods.window} years."
+    )
+    return " ".join(said)
+
+
+# ---------------------------------------------------------------- figures
+
+
+def document(fields: Sequence[Field], timeline: Timeline) -> Document:
+    """Return the document with all figures, by name."""
+    made = Document()
+    if timeline.spans:
+        made.add_root(timeline_figure(timeline))
+    if not fields:
+        return made
+    data = [field_data(field) for field in fields]
+    ui, controls, note = _controls()
+    maps = {"normal": _map("normal"), "change": _map("change")}
+    curves, plots = _curves()
+    act = CustomJS(
+        code=(files("climdask") / "templates" / "report.mjs").read_text(encoding="utf-8"),
+        args={"fields": data, "ui": ui, "maps": maps, "curves": curves},
+        module=True,
+    )
+    for name, event in (
+        ("dataset", "value"), ("variable", "value"), ("region", "value"), ("scenario", "value"),
+        ("view", "active"), ("target", "value"), ("step", "value"),
+    ):  # fmt: skip
+        ui[name].js_on_change(event, act)
+    made.js_on_event(DocumentReady, act)
+    for root in (controls, note, *(m["plot"] for m in maps.values()), *plots):
+        made.add_root(root)
+    return made
+
+
+def _controls() -> tuple[dict[str, Any], Any, Div]:
+    def select(title: str) -> Select:
+        return Select(title=title, value="", options=[""], width=200)
+
+    def slider() -> Slider:
+        return Slider(
+            start=0, end=1, value=0, step=1, title="", show_value=False, width=430, margin=(8, 20)
+        )
+
+    note = Div(text="", render_as_text=True, name="about", width=1200)
+    ui: dict[str, Any] = {
+        "dataset": select("Model / member / grid"),
+        "variable": select("Variable"),
+        "region": select("Region"),
+        "scenario": select("Scenario"),
+        "view": RadioButtonGroup(labels=["Annual mean", "One day"], active=0, margin=(16, 10)),
+        "target": slider(),
+        "step": slider(),
+        "about": note,
+        "busy": False,
+    }
+    lists = row(ui["dataset"], ui["variable"], ui["region"], ui["scenario"])
+    return ui, column(lists, row(ui["target"], ui["view"], ui["step"]), name="controls"), note
+
+
+def _map(name: str) -> dict[str, Any]:
+    """Return a map without data."""
+    plot = figure(
+        name=name, title=" ", frame_width=MAP_WIDTH, frame_height=300, tools=TOOLS,
+        x_range=Range1d(0, 1), y_range=Range1d(0, 1), x_axis_label="longitude (° E)",
+        y_axis_label="latitude (° N)", background_fill_color=MISSING_COLOR,
+    )  # fmt: skip
+    plot.grid.visible = False
+    source = ColumnDataSource(
+        {"image": [np.zeros((1, 1), dtype=np.float32)], "x": [0], "y": [0], "dw": [1], "dh": [1]}
+    )
+    mapper = LinearColorMapper(palette="Greys256", low=0, high=1, nan_color=MISSING_COLOR)
+    image = plot.image("image", x="x", y="y", dw="dw", dh="dh", source=source, color_mapper=mapper)
+    bar = ColorBar(color_mapper=mapper, title=" ", width=12, padding=8)
+    plot.add_layout(bar, "right")
+    coast = ColumnDataSource({"xs": [], "ys": []})
+    plot.multi_line("xs", "ys", source=coast, line_color="#333333", line_width=0.8)
+    tips = [("value", "@image{0.000}"), ("lat, lon", "$y{0.00}, $x{0.00}")]
+    plot.add_tools(HoverTool(renderers=[image], tooltips=tips))
+    return {"plot": plot, "source": source, "mapper": mapper, "bar": bar, "coast": coast}
+
+
+def _curves() -> tuple[dict[str, Any], list[Any]]:
+    """Return the curves without data, and their figures."""
+    cycle, mean, missing = _cycle_figure(), _mean_figure(), _missing_figure()
+    bands = {}
+    for kind, color in PERIOD_COLORS.items():
+        box = BoxAnnotation(left=0, right=1, fill_color=color, fill_alpha=0.15, line_color=None)
+        label = Label(
+            x=0, y=2, y_units="screen", text=kind, text_font_size="11px", text_color="#444444"
+        )
+        mean["plot"].add_layout(box)
+        mean["plot"].add_layout(label)
+        bands[kind] = {"box": box, "label": label}
+    curves = {"cycle": cycle, "mean": mean, "missing": missing, "bands": bands}
+    return curves, [cycle["plot"], mean["plot"], missing["plot"]]
+
+
+def _cycle_figure() -> dict[str, Any]:
+    plot = figure(
+        name="cycle", title="Annual cycle of the regional mean", width=CURVE_WIDTH, height=420,
+        tools=TOOLS, x_range=Range1d(1, 365), x_axis_label="day of the year",
+    )  # fmt: skip
+    lines = [
+        plot.line(
+            "x", "y", line_color=color, line_width=2, line_dash=dash,
+            source=ColumnDataSource({"x": [], "y": [], "day": [], "target": []}),
+        )
+        for color, dash in zip(CYCLE_COLORS, ("solid", "dashed", "solid"), strict=True)
+    ]  # fmt: skip
+    legend = Legend(
+        items=[LegendItem(label="", renderers=[line]) for line in lines], orientation="horizontal"
+    )
+    plot.add_layout(legend, "above")
+    plot.xaxis.ticker = FixedTicker(ticks=[1])
+    tips = [("window to", "@target"), ("day", "@day"), ("mean", "@y{0.000}")]
+    plot.add_tools(HoverTool(tooltips=tips, renderers=lines))
+    return {
+        "plot": plot, "lines": lines, "legend": legend, "axis": plot.yaxis[0],
+        "x_axis": plot.xaxis[0],
+    }  # fmt: skip
+
+
+def _mean_figure() -> dict[str, Any]:
+    plot = figure(
+        name="mean", title=" ", width=CURVE_WIDTH, height=280, tools=TOOLS,
+        x_range=Range1d(0, 1), x_axis_label="target year",
+    )  # fmt: skip
+    source = ColumnDataSource({"x": [], "y": [], "period": []})
+    line = plot.line("x", "y", source=source, line_color="#222222", line_width=1.5)
+    dots = plot.scatter("x", "y", source=source, size=4, color="#222222")
+    marker = Span(location=0, dimension="height", line_color="#d1495b", line_width=1.5)
+    plot.add_layout(marker)
+    tips = [("target year", "@x"), ("period", "@period"), ("mean", "@y{0.000}")]
+    plot.add_tools(HoverTool(tooltips=tips, renderers=[dots]))
+    del line
+    return {"plot": plot, "source": source, "axis": plot.yaxis[0], "marker": marker}
+
+
+def _missing_figure() -> dict[str, Any]:
+    plot = figure(
+        name="missing", title=" ", width=CURVE_WIDTH, height=140, tools="save",
+        x_range=Range1d(0, 1), y_range=Range1d(0, 1), x_axis_label="target year",
+        y_axis_label="years",
+    )  # fmt: skip
+    source = ColumnDataSource({"x": [], "top": [], "valid": []})
+    bars = plot.vbar("x", top="top", width=0.9, source=source, color="#c8551b")
+    tips = [
+        ("target year", "@x"),
+        ("years missing", "@top"),
+        ("cell-days with a value", "@valid{0.0} %"),
+    ]
+    plot.add_tools(HoverTool(tooltips=tips, renderers=[bars], mode="vline"))
+    return {"plot": plot, "source": source}
+
+
+def timeline_figure(timeline: Timeline) -> Any:
+    """Return the run's timeline: a lane for each process, with a row for each stage."""
+    lanes = {lane: n for n, lane in enumerate(reversed(timeline.lanes))}
+    height = {"read": 0.66, "window": 0.36, "write": 0.06}
+    plot = figure(
+        name="timeline", title="What each process did", width=1200, tools=TOOLS,
+        height=int(min(1200, 130 + 46 * len(lanes))), x_axis_label="seconds since the first read",
+        y_range=Range1d(-0.1, len(lanes)), x_range=Range1d(0, max(timeline.seconds, 0.1) * 1.01),
+    )  # fmt: skip
+    items = []
+    for stage in STAGES:
+        own = [s for s in timeline.spans if s.stage == stage]
+        bottoms = np.array([lanes[s.lane] + height[stage] for s in own])
+        bars = plot.quad(
+            left="left", right="right", bottom="bottom", top="top", line_color="line",
+            fill_color=STAGE_COLORS[stage],
+            source=ColumnDataSource({
+                "left": [s.start for s in own], "right": [s.end for s in own],
+                "bottom": bottoms, "top": bottoms + 0.26, "count": [s.count for s in own],
+                "line": ["#000000" if s.died else STAGE_COLORS[stage] for s in own],
+                "said": [_said(s.stage, s.count, died=s.died) for s in own],
+            }),
+        )  # fmt: skip
+        items.append(LegendItem(label=f"{stage} ({_total(timeline.counts, stage)})",
+                                renderers=[bars]))  # fmt: skip
+        tips = [("", "@said"), ("from", "@left{0.00} s"), ("to", "@right{0.00} s")]
+        plot.add_tools(HoverTool(tooltips=tips, renderers=[bars]))
+    plot.add_layout(Legend(items=items, orientation="horizontal"), "above")
+    plot.yaxis.ticker = FixedTicker(ticks=[n + 0.5 for n in lanes.values()])
+    plot.yaxis.major_label_overrides = {n + 0.5: lane_name(lane) for lane, n in lanes.items()}
+    plot.ygrid.visible = False
+    return plot
+
+
+def _said(stage: str, count: int, *, died: bool) -> str:
+    return f"{stage}{f' of {count} tasks' if count > 1 else ''}{', died at it' if died else ''}"
+
+
+def _total(counts: Mapping[tuple[str, str], int], stage: str) -> int:
+    return sum(n for (_, own), n in counts.items() if own == stage)
+
+
+def lane_name(lane: str) -> str:
+    """Return host and process number of ``host-pid-unique``."""
+    host, pid, _ = lane.rsplit("-", 2)
+    return f"{host} {pid}"
