@@ -152,6 +152,16 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("cluster", _cluster, "show what a cluster profile asks of the batch system")
     sub.add_argument("action", choices=["show"], help="print the script of a worker's job")
     sub.add_argument("profile", type=Path, metavar="CLUSTER.yaml")
+    sub = command("plot", _plot, "draw one normal as a picture (PNG): a quick look")
+    sub.add_argument("file", type=Path, metavar="FILE", help="a NetCDF file or Zarr store")
+    what = sub.add_mutually_exclusive_group()
+    what.add_argument("--annual", action="store_true", help="map of the annual mean (default)")
+    what.add_argument("--day", metavar="MM-DD|N", help="map of one day")
+    what.add_argument(
+        "--point", nargs=2, type=float, metavar=("LAT", "LON"), help="annual cycle at a place"
+    )
+    sub.add_argument("--target-year", type=int, metavar="Y", help="of a Zarr store")
+    sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: FILE's name, here")
     command("schema", _schema, "print the JSON schema of the workflow YAML, for editors")
     return parser
 
@@ -235,6 +245,15 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
 def _output(arguments: argparse.Namespace) -> OutputFolder:
     return OutputFolder(arguments.out.expanduser().absolute())
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from climdask.plot import View, plot_normal  # it needs an extra
+
+    point = tuple(arguments.point) if arguments.point else None
+    view = View(arguments.day, point, arguments.target_year)
+    print(plot_normal(arguments.file, arguments.output, view))
+    return EXIT_DONE
 
 
 def _print(line: str) -> None:

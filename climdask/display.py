@@ -40,7 +40,7 @@ class Look:
         long_name: what it is.
         units: as shown.
         note: says what is stored, if that is something else.
-        from_zero: whether its colour map begins at 0.
+        from_zero: whether its colour map begins at 0, where 0 is not far off.
     """
 
     name: str
@@ -111,7 +111,7 @@ def limits(values: npt.NDArray[np.floating], *, from_zero: bool = False) -> tupl
     if not there.size:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(there, [0.5, 99.5]))
-    if from_zero and low >= 0:
+    if from_zero and 0 <= low < high / 3:
         low = 0.0
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 

@@ -7,7 +7,8 @@ ClimdaskError                  exit 1
 │   ├── InventoryError                  files that are missing, doubled or misnamed
 │   ├── PlanError                       targets that the record cannot serve
 │   ├── OutputError                     an output folder that cannot be used
-│   └── ClusterError                    a cluster that cannot be had or used
+│   ├── ClusterError                    a cluster that cannot be had or used
+│   └── PlotError                       a picture that cannot be made of what was given
 └── DataError                  exit 1   one file; fails its chain only
     ├── UnreadableFile                  damaged, truncated, not NetCDF
     ├── InconsistentFile                its contents contradict its name or another file
@@ -59,6 +60,10 @@ class OutputError(UserError):
 
 class ClusterError(UserError):
     """A cluster that cannot be started, reached or used."""
+
+
+class PlotError(UserError):
+    """A picture that cannot be made of what was given."""
 
 
 class DataError(ClimdaskError):

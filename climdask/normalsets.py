@@ -198,6 +198,28 @@ class OpenNormal:
             raise UnreadableFile(f"{self.variable}: cannot be read ({error})") from error
 
 
+def describe(path: Path) -> tuple[tuple[int, ...], str]:
+    """Return the target years of a file or store, and the name of its variable.
+
+    Raises:
+        UnreadableFile: it cannot be opened, or is no normal.
+    """
+    try:
+        if path.is_dir():
+            dataset = xr.open_zarr(path, chunks=None, decode_times=False)
+            years = tuple(int(year) for year in dataset["target_year"].values)
+        else:
+            dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False)
+            years = (int(dataset.attrs["target_year"]),)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise UnreadableFile(f"{path}: is no normal that can be read ({error})") from error
+    with dataset:
+        for name, variable in dataset.data_vars.items():
+            if variable.dims[-2:] == ("lat", "lon") and "ancillary_variables" in variable.attrs:
+                return years, str(name)
+    raise UnreadableFile(f"{path}: holds no normal")
+
+
 @contextmanager
 def opened(normal: Normal, variable: str) -> Iterator[OpenNormal]:
     """Open a normal of either format.
@@ -229,6 +251,8 @@ def _open(normal: Normal) -> xr.Dataset:
 
 
 def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:
+    if dataset[variable].dims != ("day", "lat", "lon"):
+        raise ValueError(f"dimensions {dataset[variable].dims}")
     time = dataset["day"] if "units" in dataset["day"].attrs else dataset["time"]
     dates = cftime.num2date(time.values, time.attrs["units"], time.attrs["calendar"])
     return OpenNormal(

@@ -34,7 +34,7 @@ from climdask.summaries import (
     shown_targets,
     summarise,
 )
-from climdask.timelines import Timeline, timeline
+from climdask.timelines import NOTHING, Timeline, timeline
 from climdask.years import run_lengths
 
 # Bytes of all maps together before they become text, which takes a third more: with Bokeh and
@@ -224,7 +224,7 @@ def _latest_timeline(traces: Sequence[Path]) -> tuple[str, Timeline]:
         found = timeline(trace)
         if found.spans:
             return trace.parent.name, found
-    return "", Timeline((), (), {}, 0.0, 0.0)
+    return "", NOTHING
 
 
 def _shape(one: NormalSet) -> Shape | None:

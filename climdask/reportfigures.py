@@ -11,6 +11,7 @@ from bokeh.document import Document
 from bokeh.events import DocumentReady
 from bokeh.layouts import column, row
 from bokeh.models import (
+    BasicTicker,
     BoxAnnotation,
     ColorBar,
     ColumnDataSource,
@@ -36,8 +37,8 @@ from climdask.reportdata import Field
 from climdask.summaries import Packed, months_of, spans
 from climdask.timelines import STAGES, Timeline
 
-MAP_WIDTH, MAP_HEIGHT = 470, 400  # pixels of a map at most
-CURVE_WIDTH = 590
+MAP_WIDTH, MAP_HEIGHT = 480, 400  # pixels of a map at most
+CURVE_WIDTH, MEAN_HEIGHT = 500, 200
 CYCLE_COLORS = ("#1f77b4", "#8c8c8c", "#d1495b")  # first, middle, last
 STAGE_COLORS = {"read": "#4c78a8", "window": "#e6a23c", "write": "#54a24b"}
 TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
@@ -198,8 +199,11 @@ def _controls() -> tuple[dict[str, Any], Any, Div]:
 
     def slider() -> Slider:
         return Slider(
-            start=0, end=1, value=0, step=1, title="", show_value=False, width=430, margin=(8, 20)
+            start=0, end=1, value=0, step=1, title="", show_value=False, width=440, margin=(0, 20)
         )
+
+    def label() -> Div:
+        return Div(text="", render_as_text=True, margin=(6, 20, 0, 20))
 
     note = Div(text="", render_as_text=True, name="about", width=1200)
     ui: dict[str, Any] = {
@@ -207,14 +211,18 @@ def _controls() -> tuple[dict[str, Any], Any, Div]:
         "variable": select("Variable"),
         "region": select("Region"),
         "scenario": select("Scenario"),
-        "view": RadioButtonGroup(labels=["Annual mean", "One day"], active=0, margin=(16, 10)),
+        "view": RadioButtonGroup(labels=["Annual mean", "One day"], active=0, margin=(12, 10)),
         "target": slider(),
+        "target_label": label(),
         "step": slider(),
+        "step_label": label(),
         "about": note,
         "busy": False,
     }
     lists = row(ui["dataset"], ui["variable"], ui["region"], ui["scenario"])
-    return ui, column(lists, row(ui["target"], ui["view"], ui["step"]), name="controls"), note
+    target = column(ui["target_label"], ui["target"])
+    step = column(ui["step_label"], ui["step"])
+    return ui, column(lists, row(target, ui["view"], step), name="controls"), note
 
 
 def _map(name: str) -> dict[str, Any]:
@@ -225,6 +233,7 @@ def _map(name: str) -> dict[str, Any]:
         y_axis_label="latitude (° N)", background_fill_color=MISSING_COLOR,
     )  # fmt: skip
     plot.grid.visible = False
+    plot.toolbar.autohide = True
     source = ColumnDataSource(
         {"image": [np.zeros((1, 1), dtype=np.float32)], "x": [0], "y": [0], "dw": [1], "dh": [1]}
     )
@@ -246,7 +255,8 @@ def _curves() -> tuple[dict[str, Any], list[Any]]:
     for kind, color in PERIOD_COLORS.items():
         box = BoxAnnotation(left=0, right=1, fill_color=color, fill_alpha=0.15, line_color=None)
         label = Label(
-            x=0, y=2, y_units="screen", text=kind, text_font_size="11px", text_color="#444444"
+            x=0, y=MEAN_HEIGHT - 18, y_units="screen", text=kind, text_font_size="11px",
+            text_color="#444444",
         )
         mean["plot"].add_layout(box)
         mean["plot"].add_layout(label)
@@ -255,10 +265,21 @@ def _curves() -> tuple[dict[str, Any], list[Any]]:
     return curves, [cycle["plot"], mean["plot"], missing["plot"]]
 
 
-def _cycle_figure() -> dict[str, Any]:
+def _curve(name: str, height: int, **about: Any) -> Any:
+    """Return an empty figure for curves; those below each other have their axes in line."""
+    about = {"title": " ", "x_range": Range1d(0, 1), **about}
     plot = figure(
-        name="cycle", title="Annual cycle of the regional mean", width=CURVE_WIDTH, height=420,
-        tools=TOOLS, x_range=Range1d(1, 365), x_axis_label="day of the year",
+        name=name, frame_width=CURVE_WIDTH, frame_height=height, min_border_left=80,
+        tools=TOOLS, **about,
+    )  # fmt: skip
+    plot.toolbar.autohide = True
+    return plot
+
+
+def _cycle_figure() -> dict[str, Any]:
+    plot = _curve(
+        "cycle", 310, title="Annual cycle of the regional mean", x_range=Range1d(1, 365),
+        x_axis_label="day of the year",
     )  # fmt: skip
     lines = [
         plot.line(
@@ -268,9 +289,11 @@ def _cycle_figure() -> dict[str, Any]:
         for color, dash in zip(CYCLE_COLORS, ("solid", "dashed", "solid"), strict=True)
     ]  # fmt: skip
     legend = Legend(
-        items=[LegendItem(label="", renderers=[line]) for line in lines], orientation="horizontal"
-    )
-    plot.add_layout(legend, "above")
+        items=[LegendItem(label="", renderers=[line]) for line in lines],
+        location="top_center", orientation="horizontal", background_fill_alpha=0.6,
+        border_line_color=None, margin=2, padding=2,
+    )  # fmt: skip
+    plot.add_layout(legend)
     plot.xaxis.ticker = FixedTicker(ticks=[1])
     tips = [("window to", "@target"), ("day", "@day"), ("mean", "@y{0.000}")]
     plot.add_tools(HoverTool(tooltips=tips, renderers=lines))
@@ -281,10 +304,7 @@ def _cycle_figure() -> dict[str, Any]:
 
 
 def _mean_figure() -> dict[str, Any]:
-    plot = figure(
-        name="mean", title=" ", width=CURVE_WIDTH, height=280, tools=TOOLS,
-        x_range=Range1d(0, 1), x_axis_label="target year",
-    )  # fmt: skip
+    plot = _curve("mean", MEAN_HEIGHT, x_axis_label="target year")
     source = ColumnDataSource({"x": [], "y": [], "period": []})
     line = plot.line("x", "y", source=source, line_color="#222222", line_width=1.5)
     dots = plot.scatter("x", "y", source=source, size=4, color="#222222")
@@ -297,11 +317,10 @@ def _mean_figure() -> dict[str, Any]:
 
 
 def _missing_figure() -> dict[str, Any]:
-    plot = figure(
-        name="missing", title=" ", width=CURVE_WIDTH, height=140, tools="save",
-        x_range=Range1d(0, 1), y_range=Range1d(0, 1), x_axis_label="target year",
-        y_axis_label="years",
-    )  # fmt: skip
+    plot = _curve(
+        "missing", 56, y_range=Range1d(0, 1), x_axis_label="target year", y_axis_label="years"
+    )
+    plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=3, num_minor_ticks=0)
     source = ColumnDataSource({"x": [], "top": [], "valid": []})
     bars = plot.vbar("x", top="top", width=0.9, source=source, color="#c8551b")
     tips = [
@@ -340,7 +359,11 @@ def timeline_figure(timeline: Timeline) -> Any:
                                 renderers=[bars]))  # fmt: skip
         tips = [("", "@said"), ("from", "@left{0.00} s"), ("to", "@right{0.00} s")]
         plot.add_tools(HoverTool(tooltips=tips, renderers=[bars]))
-    plot.add_layout(Legend(items=items, orientation="horizontal"), "above")
+    legend = Legend(
+        items=items, orientation="horizontal", border_line_color=None, margin=0, padding=4
+    )
+    plot.add_layout(legend, "above")
+    plot.toolbar.autohide = True
     plot.yaxis.ticker = FixedTicker(ticks=[n + 0.5 for n in lanes.values()])
     plot.yaxis.major_label_overrides = {n + 0.5: lane_name(lane) for lane, n in lanes.items()}
     plot.ygrid.visible = False

@@ -42,23 +42,20 @@ class Timeline:
 
     Attributes:
         lanes: host and process, in order of their first event.
-        counts: tasks by (lane, stage), before any were joined.
+        counts: tasks by (lane, stage).
+        busy: seconds of each stage, of all threads together.
         joined: spans of one stage that are nearer than this many seconds are shown as one.
     """
 
     lanes: tuple[str, ...]
     spans: tuple[Span, ...]
     counts: Mapping[tuple[str, str], int]
+    busy: Mapping[str, float]
     seconds: float
     joined: float
 
-    @property
-    def busy(self) -> dict[str, float]:
-        """Seconds of each stage, of all processes together."""
-        found = dict.fromkeys(STAGES, 0.0)
-        for span in self.spans:
-            found[span.stage] += span.end - span.start
-        return found
+
+NOTHING = Timeline((), (), {}, {}, 0.0, 0.0)
 
 
 def timeline(trace_dir: Path, most: int = MOST_SPANS) -> Timeline:
@@ -67,23 +64,23 @@ def timeline(trace_dir: Path, most: int = MOST_SPANS) -> Timeline:
     for path in sorted(trace_dir.glob("*.jsonl")):
         spans += _spans(path.stem, read_lines(path)[0])
     if not spans:
-        return Timeline((), (), {}, 0.0, 0.0)
+        return NOTHING
     zero = min(span.start for span in spans)
     spans = sorted(
         Span(s.lane, s.stage, s.start - zero, s.end - zero, s.count, s.died) for s in spans
     )
     counts: dict[tuple[str, str], int] = defaultdict(int)
+    busy = dict.fromkeys(STAGES, 0.0)
     for span in spans:
         counts[span.lane, span.stage] += 1
+        busy[span.stage] += span.end - span.start
     seconds = max(span.end for span in spans)
     shown, gap = spans, 0.0
     while len(shown) > most:
         gap = gap * 2 or seconds / 10_000
         shown = joined(spans, gap)
-    lanes = sorted(
-        {s.lane for s in spans}, key=lambda lane: min(s.start for s in shown if s.lane == lane)
-    )
-    return Timeline(tuple(lanes), tuple(shown), dict(counts), seconds, gap)
+    lanes = dict.fromkeys(s.lane for s in sorted(shown, key=lambda s: s.start))
+    return Timeline(tuple(lanes), tuple(shown), dict(counts), busy, seconds, gap)
 
 
 def joined(spans: Sequence[Span], gap: float) -> list[Span]:

@@ -82,12 +82,13 @@ function drawMaps({ui, maps}, f, series, step) {
   } else {
     drawMap(maps.normal, f, new Float32Array(cells).fill(NaN), limits, f.label, f.colors, "No map")
   }
-  ui.target.title = `Target year: ${target ?? "none"} (${shown.length} with maps)`
+  const years = shown.length == series.length ? "" : `, of ${shown.length} with maps`
+  ui.target_label.text = `Target year ${target ?? "none"}${years}`
   const change = f.changes[ui.scenario.value]
   if (change) {
     const limit = change.limits[step == 0 ? 0 : 1]
     const [first, last] = change.ends
-    drawMap(maps.change, f, unpack(change.maps, step * cells, cells), [-limit, limit],
+    drawMap(maps.change, f, unpack(change, step * cells, cells), [-limit, limit],
             f.change_label, f.change_colors, `Change from ${first} to ${last}: ${f.steps[step]}`)
   } else {
     drawMap(maps.change, f, new Float32Array(cells).fill(NaN), [-1, 1], f.change_label,
@@ -152,7 +153,7 @@ export default (args, obj) => {
     slide(ui.step, f.steps.length - 1)
     ui.view.labels = ["Annual mean", f.daily ? "One day" : "One month"]
     const step = ui.view.active == 0 ? 0 : ui.step.value + 1
-    ui.step.title = `${f.daily ? "Day" : "Month"}: ${f.steps[ui.step.value + 1]}`
+    ui.step_label.text = `${f.daily ? "Day" : "Month"}: ${f.steps[ui.step.value + 1]}`
     const series = seriesOf(f, ui.scenario.value)
     const target = drawMaps(args, f, series, step)
     drawMeans(args, f, series, step, target, ui.scenario.value)
