@@ -195,7 +195,7 @@ def report(
     Raises:
         UserError: the folder is not the output of a run, or the file cannot be written.
     """
-    from climdask.report import write_report  # Bokeh takes its time to import
+    from climdask.reportpage import write_report  # Bokeh takes its time to import
 
     return write_report(Path(out), None if file is None else Path(file), tell=tell)
 

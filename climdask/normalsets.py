@@ -104,7 +104,7 @@ def find_normals(root: Path, naming: Naming) -> tuple[NormalSet, ...]:
 
     A target year of a store is there if the object of the variable is.
     """
-    sets: dict[tuple[str, ...], list[Normal]] = {}
+    sets: dict[tuple[str, str, str, str, str], list[Normal]] = {}
     for path in sorted(root.glob("[!.]*/*/*/*/*/*.nc")):
         model, member, variable, region, period, name = path.relative_to(root).parts
         found = _NETCDF.search(name)
@@ -246,14 +246,15 @@ def opened(normal: Normal, variable: str) -> Iterator[OpenNormal]:
 def _open(normal: Normal) -> xr.Dataset:
     if normal.path.suffix == ".zarr":
         store = xr.open_zarr(normal.path, chunks=None, decode_times=False, consolidated=True)
-        return store.sel(target_year=normal.target_year).rename(dayofyear="day")
+        one: xr.Dataset = store.sel(target_year=normal.target_year).rename(dayofyear="day")
+        return one
     return xr.open_dataset(normal.path, engine="netcdf4", decode_times=False).rename(time="day")
 
 
 def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:
     if dataset[variable].dims != ("day", "lat", "lon"):
         raise ValueError(f"dimensions {dataset[variable].dims}")
-    time = dataset["day"] if "units" in dataset["day"].attrs else dataset["time"]
+    time = dataset["day"] if "calendar" in dataset["day"].attrs else dataset["time"]
     dates = cftime.num2date(time.values, time.attrs["units"], time.attrs["calendar"])
     return OpenNormal(
         variable,

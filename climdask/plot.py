@@ -64,7 +64,9 @@ def plot_normal(path: Path, output: Path | None = None, view: View | None = None
     output = output or Path(f"{path.stem}{target}.png")
     formats = figure.canvas.get_supported_filetypes()
     if output.suffix[1:].lower() not in formats:
-        raise PlotError(f"{output}: no picture can be written as {output.suffix or 'that'}; use .png")
+        raise PlotError(
+            f"{output}: no picture can be written as {output.suffix or 'that'}; use .png"
+        )
     try:
         with opened(normal, variable) as file:
             look = look_of(variable, file.attributes)
@@ -152,8 +154,8 @@ def find_cell(file: OpenNormal, point: tuple[float, float]) -> tuple[int, int]:
     east = columns[0] + (lon - columns[0]) % 360
     if not (rows[0] <= lat <= rows[-1] and east <= columns[-1]):
         raise PlotError(
-            f"--point {lat:g} {lon:g}: is not in the region, which is {rows[0]:g} to {rows[-1]:g} N, "
-            f"{columns[0]:g} to {columns[-1]:g} E; give latitude first, then longitude"
+            f"--point {lat:g} {lon:g}: is not in the region, which is {rows[0]:g} to "
+            f"{rows[-1]:g} N, {columns[0]:g} to {columns[-1]:g} E; give latitude, then longitude"
         )
     row = int(np.searchsorted(rows, lat, side="right")) - 1
     column = int(np.searchsorted(columns, east, side="right")) - 1
@@ -218,7 +220,7 @@ def _title(path: Path, normal: Normal, file: OpenNormal, view: View) -> str:
     about = file.dataset.attrs
     window = int(about.get("window", 1))
     who = " ".join(str(about[key]) for key in ("model", "member", "region") if key in about)
-    years = f"{normal.target_year - window + 1}–{normal.target_year}"
+    years = f"{normal.target_year - window + 1}-{normal.target_year}"
     if view.point:
         row, column = find_cell(file, view.point)
         lat, lon = file.axis("lat")[row], file.axis("lon")[column]

@@ -1,4 +1,4 @@
-"""What a report shows of an output folder, as plain data; :mod:`climdask.report` draws it."""
+"""What a report shows of an output folder, as plain data; :mod:`climdask.reportpage` draws it."""
 
 from __future__ import annotations
 

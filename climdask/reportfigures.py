@@ -255,7 +255,11 @@ def _curves() -> tuple[dict[str, Any], list[Any]]:
     for kind, color in PERIOD_COLORS.items():
         box = BoxAnnotation(left=0, right=1, fill_color=color, fill_alpha=0.15, line_color=None)
         label = Label(
-            x=0, y=MEAN_HEIGHT - 18, y_units="screen", text=kind, text_font_size="11px",
+            x=0,
+            y=MEAN_HEIGHT - 18,
+            y_units="screen",
+            text=kind,
+            text_font_size="11px",
             text_color="#444444",
         )
         mean["plot"].add_layout(box)

@@ -5,6 +5,7 @@ Pure: arrays in, arrays out. A *step* is what a map shows: the annual mean, then
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -128,7 +129,8 @@ def edges_of(centres: Floats, *, ends: tuple[float, float] = (-np.inf, np.inf)) 
     else:
         inner = (centres[1:] + centres[:-1]) / 2
         first, last = inner[0] - centres[0], centres[-1] - inner[-1]
-    return np.clip(np.concatenate([[centres[0] - first], inner, [centres[-1] + last]]), *ends)
+    found = np.concatenate([[centres[0] - first], inner, [centres[-1] + last]])
+    return np.asarray(np.clip(found, *ends))
 
 
 def area_weights(
@@ -158,7 +160,7 @@ def raster(edges: Floats, most: int = 400) -> npt.NDArray[np.int32]:
         return np.arange(widths.size, dtype=np.int32)
     n_pixels = int(min(most, max(widths.size, np.ceil(np.ptp(edges) / widths.min()))))
     centres = edges[0] + (np.arange(n_pixels) + 0.5) * np.ptp(edges) / n_pixels
-    return (np.searchsorted(edges, centres, side="right") - 1).astype(np.int32)
+    return np.asarray(np.searchsorted(edges, centres, side="right") - 1, dtype=np.int32)
 
 
 def coarse(values: Floats, weights: Floats, factor: int) -> Floats:
@@ -172,7 +174,7 @@ def coarse(values: Floats, weights: Floats, factor: int) -> Floats:
     share = np.where(np.isnan(values), 0.0, weights)
     total = _blocks(np.where(np.isnan(values), 0.0, values) * share, factor)
     weight = _blocks(share, factor)
-    return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+    return _ratio(total, weight, weight > 0)
 
 
 def _blocks(values: Floats, factor: int) -> Floats:
@@ -193,7 +195,7 @@ def months_of(days: Days) -> list[slice]:
     """Return the days of each month that there is."""
     months = np.array([month for month, _ in days])
     starts = [0, *(np.flatnonzero(np.diff(months)) + 1), len(months)]
-    return [slice(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(starts)]
 
 
 def regional_mean(values: Floats, weights: Floats) -> Floats:
@@ -201,13 +203,20 @@ def regional_mean(values: Floats, weights: Floats) -> Floats:
     valid = ~np.isnan(values)
     total = np.einsum("...ij,ij->...", np.where(valid, values, 0.0), weights)
     weight = np.einsum("...ij,ij->...", valid.astype(np.float64), weights)
-    return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+    return _ratio(total, weight, weight > 0)
 
 
 def mean_over_days(total: Floats, count: npt.NDArray[np.integer], n_days: int) -> Floats:
     """Return means over days, NaN where fewer than :data:`MIN_SHARE` of them have a value."""
     enough = count >= np.ceil(MIN_SHARE * n_days)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=enough & (count > 0))
+    return _ratio(total, count, enough & (count > 0))
+
+
+def _ratio(
+    total: Floats, of: npt.NDArray[np.floating | np.integer], where: npt.NDArray[np.bool_]
+) -> Floats:
+    """Divide where there is something to divide by; NaN elsewhere."""
+    return np.asarray(np.divide(total, of, out=np.full_like(total, np.nan), where=where))
 
 
 @dataclass(frozen=True, eq=False)

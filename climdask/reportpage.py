@@ -114,7 +114,7 @@ def _cards(data: ReportData) -> list[tuple[str, str]]:
     regions = dict.fromkeys(f.set.region for f in data.fields)
     targets = run_lengths(t for f in data.fields for _, t in f.normals)
     return [
-        (f"normals, of {counts.get('normals', '?')} planned", f"{there}"),
+        (f"normals; the latest run planned {counts.get('normals', '?')}", f"{there}"),
         ("target years", targets or "none"),
         ("models" if len(models) > 1 else "model", ", ".join(sorted(models)) or "none"),
         ("variables", ", ".join(variables) or "none"),
