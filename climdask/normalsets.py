@@ -166,6 +166,11 @@ class OpenNormal:
         """The attributes of the variable."""
         return self.dataset[self.variable].attrs
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all values."""
+        return int(self.dataset[self.variable].size) * 4
+
     def axis(self, name: str) -> Floats:
         """Return ``lat`` or ``lon`` in degrees, float64."""
         return np.asarray(self.dataset[name].values, dtype=np.float64)

@@ -16,7 +16,7 @@ from climdask.audit import Audit, audit
 from climdask.coastlines import Line, coastlines
 from climdask.display import Look, change_limit, limits, look_of
 from climdask.errors import DataError, OutputError
-from climdask.normalsets import Naming, Normal, NormalSet, find_normals, opened
+from climdask.normalsets import Naming, Normal, NormalSet, OpenNormal, find_normals, opened
 from climdask.outputfolder import OutputFolder
 from climdask.summaries import (
     Days,
@@ -37,10 +37,11 @@ from climdask.summaries import (
 from climdask.timelines import NOTHING, Timeline, timeline
 from climdask.years import run_lengths
 
-# Bytes of all maps together before they become text, which takes a third more: with Bokeh and
-# the curves a report stays below 20 MB.
-MAP_BYTES = 10_000_000
+# Bytes of all maps and curves before they become text, which takes a third more: with Bokeh's
+# own 2 MB and the shores a report stays below 20 MB.
+MAP_BYTES = 11_000_000
 MOST_SETS = 400
+AT_ONCE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ def collect(
 
     Args:
         root: output folder of a run.
-        map_bytes: that all maps may take together.
+        map_bytes: that all maps and curves may take together.
         tell: is told how far it is.
 
     Raises:
@@ -274,7 +275,7 @@ class _Reader:
                 if (facts.weights.shape, facts.days) != (weights.shape, file.days):
                     raise DataError("it has other cells or days than the ones before it")
                 found = summarise(
-                    lambda days: look.shown(file.values(days)).astype(np.float32),
+                    _reader_of(file, look),
                     file.days,
                     weights,
                     daily=self.detail.daily,
@@ -286,6 +287,14 @@ class _Reader:
         except DataError as error:
             self.unreadable.append((f"{normal.leg} {normal.target_year}", str(error)))
             return None
+
+
+def _reader_of(file: OpenNormal, look: Look) -> Callable[[slice], npt.NDArray[np.float32]]:
+    """Return what reads some days in shown units; small normals are read at once."""
+    if file.n_bytes <= AT_ONCE_BYTES:
+        whole = look.shown(file.values(slice(None))).astype(np.float32)
+        return lambda days: whole[days]
+    return lambda days: look.shown(file.values(days)).astype(np.float32)
 
 
 def _field(one: NormalSet, detail: Detail, shape: Shape) -> Field | None:

@@ -91,7 +91,6 @@ def field_data(field: Field) -> dict[str, Any]:
         "rows": rows,
         "columns": columns,
         "size": map_size(field),
-        "coast": [[line[:, 0].astype("f4"), line[:, 1].astype("f4")] for line in field.coast],
         "periods": {leg: _periods(field, leg) for leg in one.legs},
         "about": about(field),
     }
@@ -116,7 +115,7 @@ def _cycles(field: Field, leg: str) -> list[dict[str, Any]]:
     own = sorted((n for n in field.normals if n[0] in (field.set.trunk, leg)), key=lambda n: n[1])
     wanted = dict.fromkeys([own[0], own[(len(own) - 1) // 2], own[-1]] if own else [])
     return [
-        {"target": target, "values": field.cycles[leg_, target].astype(np.float64)}
+        {"target": target, "values": field.cycles[leg_, target]}
         for leg_, target in wanted
         if (leg_, target) in field.cycles
     ]
@@ -166,6 +165,20 @@ def about(field: Field) -> str:
 # ---------------------------------------------------------------- figures
 
 
+def coasts_of(fields: Sequence[Field], data: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return all shores, each box's once, and tell each field which ones are its."""
+    found: dict[tuple[float, ...], int] = {}
+    coasts = []
+    for field, content in zip(fields, data, strict=True):
+        ends = (*field.lon_edges[[0, -1]], *field.lat_edges[[0, -1]])
+        if ends not in found:
+            found[ends] = len(coasts)
+            lines = [line.astype(np.float32) for line in field.coast]
+            coasts.append([[line[:, axis].copy() for line in lines] for axis in (0, 1)])
+        content["coast"] = found[ends]
+    return coasts
+
+
 def document(fields: Sequence[Field], timeline: Timeline) -> Document:
     """Return the document with all figures, by name."""
     made = Document()
@@ -179,7 +192,13 @@ def document(fields: Sequence[Field], timeline: Timeline) -> Document:
     curves, plots = _curves()
     act = CustomJS(
         code=(files("climdask") / "templates" / "report.mjs").read_text(encoding="utf-8"),
-        args={"fields": data, "ui": ui, "maps": maps, "curves": curves},
+        args={
+            "fields": data,
+            "coasts": coasts_of(fields, data),
+            "ui": ui,
+            "maps": maps,
+            "curves": curves,
+        },
         module=True,
     )
     for name, event in (

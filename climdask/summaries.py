@@ -27,7 +27,7 @@ STRIDES = (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 10_000)
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of the maps of one set of normals; ``changes`` are maps of a change."""
+    """Size of one set of normals; ``changes`` are its scenarios."""
 
     targets: tuple[int, ...]
     days: int
@@ -71,12 +71,12 @@ class Detail:
         return next(f for f in FACTORS if -(-lat // f) * -(-lon // f) <= self.cells)
 
     def n_bytes(self, shape: Shape) -> int:
-        """Return the bytes of the packed maps of a set."""
-        first, stride = min(shape.targets, default=0), self.stride(shape.targets)
-        n_targets = sum((t - first) % stride == 0 for t in shape.targets) + 2  # first and last
-        f = self.factor(shape.lat, shape.lon)
+        """Return the bytes of the packed maps of a set, and of its curves."""
+        f, n_steps = self.factor(shape.lat, shape.lon), self.n_steps(shape.days)
         cells = -(-shape.lat // f) * -(-shape.lon // f)
-        return 2 * cells * self.n_steps(shape.days) * (n_targets + shape.changes)
+        n_maps = n_steps * (len(shown_targets([shape.targets], self)) + shape.changes)
+        curves = n_steps * len(shape.targets) + 3 * shape.days * shape.changes
+        return 2 * cells * n_maps + 4 * curves
 
 
 # From the finest to the coarsest: days go first, then target years, then cells.
@@ -88,9 +88,10 @@ DETAILS = (
     Detail(False, 31, None),
     Detail(False, 13, None),
     Detail(False, 13, 12_000),
-    Detail(False, 13, 6_000),
-    Detail(False, 7, 6_000),
+    Detail(False, 13, 6_500),
+    Detail(False, 13, 3_000),
     Detail(False, 7, 3_000),
+    Detail(False, 7, 1_500),
     Detail(False, 4, 3_000),
     Detail(False, 4, 1_000),
     Detail(False, 2, 1_000),
@@ -100,7 +101,7 @@ DETAILS = (
 
 
 def choose_detail(shapes: Sequence[Shape], budget: int) -> Detail:
-    """Return the finest detail of which the maps of all sets fit in ``budget`` bytes.
+    """Return the finest detail of which maps and curves of all sets fit in ``budget`` bytes.
 
     The coarsest one if none does.
     """

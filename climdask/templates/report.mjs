@@ -43,7 +43,7 @@ function seriesOf(f, scenario) {
 }
 
 // Draw one map into its image; `values` are [lat, lon].
-function drawMap(map, f, values, [low, high], label, palette, title) {
+function drawMap(coasts, map, f, values, [low, high], label, palette, title) {
   const {rows, columns} = f
   const nLon = f.lon_edges.length - 1
   const Pixels = map.source.data.image[0].constructor
@@ -62,10 +62,11 @@ function drawMap(map, f, values, [low, high], label, palette, title) {
   map.plot.setv({frame_width: f.size[0], frame_height: f.size[1]})
   map.plot.x_range.setv({start: west, end: east, reset_start: west, reset_end: east})
   map.plot.y_range.setv({start: south, end: north, reset_start: south, reset_end: north})
-  map.coast.data = {xs: f.coast.map((line) => line[0]), ys: f.coast.map((line) => line[1])}
+  const [xs, ys] = coasts[f.coast]
+  map.coast.data = {xs, ys}
 }
 
-function drawMaps({ui, maps}, f, series, step) {
+function drawMaps({ui, maps, coasts}, f, series, step) {
   const cells = (f.lat_edges.length - 1) * (f.lon_edges.length - 1)
   const nSteps = f.steps.length
   const shown = series.filter((n) => f.shown.includes(n))
@@ -76,11 +77,11 @@ function drawMaps({ui, maps}, f, series, step) {
     const n = shown[ui.target.value]
     target = f.normals[n][1]
     const start = (f.shown.indexOf(n) * nSteps + step) * cells
-    const years = `${target - f.window + 1}–${target}`
-    drawMap(maps.normal, f, unpack(f.maps, start, cells), limits, f.label, f.colors,
+    const years = `${target - f.window + 1}-${target}`
+    drawMap(coasts, maps.normal, f, unpack(f.maps, start, cells), limits, f.label, f.colors,
             `${f.variable}, ${f.region}: ${f.steps[step]}, ${years}`)
   } else {
-    drawMap(maps.normal, f, new Float32Array(cells).fill(NaN), limits, f.label, f.colors, "No map")
+    drawMap(coasts, maps.normal, f, new Float32Array(cells).fill(NaN), limits, f.label, f.colors, "No map")
   }
   const years = shown.length == series.length ? "" : `, of ${shown.length} with maps`
   ui.target_label.text = `Target year ${target ?? "none"}${years}`
@@ -88,10 +89,10 @@ function drawMaps({ui, maps}, f, series, step) {
   if (change) {
     const limit = change.limits[step == 0 ? 0 : 1]
     const [first, last] = change.ends
-    drawMap(maps.change, f, unpack(change, step * cells, cells), [-limit, limit],
+    drawMap(coasts, maps.change, f, unpack(change, step * cells, cells), [-limit, limit],
             f.change_label, f.change_colors, `Change from ${first} to ${last}: ${f.steps[step]}`)
   } else {
-    drawMap(maps.change, f, new Float32Array(cells).fill(NaN), [-1, 1], f.change_label,
+    drawMap(coasts, maps.change, f, new Float32Array(cells).fill(NaN), [-1, 1], f.change_label,
             f.change_colors, "No change: one target year only")
   }
   return target
@@ -135,7 +136,7 @@ function drawCycles({curves}, f, scenario) {
     legend.items[n].visible = cycle != null
     if (cycle == null) return
     line.data_source.data = {x, y: cycle.values, day: f.days, target: x.map(() => cycle.target)}
-    legend.items[n].label = {value: `${cycle.target - f.window + 1}–${cycle.target}`}
+    legend.items[n].label = {value: `${cycle.target - f.window + 1}-${cycle.target}`}
   })
   x_axis.ticker.ticks = f.month_starts
   x_axis.major_label_overrides = new Map(f.month_starts.map((n) => [n, f.days[n - 1].slice(2)]))
