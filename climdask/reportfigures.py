@@ -38,7 +38,7 @@ from climdask.summaries import Packed, months_of, spans
 from climdask.timelines import STAGES, Timeline
 
 MAP_WIDTH, MAP_HEIGHT = 480, 400  # pixels of a map at most
-CURVE_WIDTH, MEAN_HEIGHT = 500, 200
+CURVE_WIDTH, MEAN_HEIGHT = 480, 200
 CYCLE_COLORS = ("#1f77b4", "#8c8c8c", "#d1495b")  # first, middle, last
 STAGE_COLORS = {"read": "#4c78a8", "window": "#e6a23c", "write": "#54a24b"}
 TOOLS = "pan,wheel_zoom,box_zoom,reset,save"
@@ -150,6 +150,8 @@ def about(field: Field) -> str:
             f"Each pixel of the maps is the area-weighted mean of {field.factor} x {field.factor} "
             "cells."
         )
+    if (2, 29) in field.days and len(field.days) == 366:
+        said.append("29 February is the mean of its own, the leap years.")
     if not field.daily:
         said.append("Maps and the regional mean show months instead of days.")
     if field.stride > 1:
