@@ -170,7 +170,7 @@ def about(field: Field) -> str:
 def coasts_of(fields: Sequence[Field], data: Sequence[dict[str, Any]]) -> list[Any]:
     """Return all shores, each box's once, and tell each field which ones are its."""
     found: dict[tuple[float, ...], int] = {}
-    coasts = []
+    coasts: list[Any] = []
     for field, content in zip(fields, data, strict=True):
         ends = (*field.lon_edges[[0, -1]], *field.lat_edges[[0, -1]])
         if ends not in found:

@@ -78,7 +78,9 @@ def test_what_is_traced_of_windows_and_writes_is_short_and_no_matter_of_the_audi
     size = sum(p.stat().st_size for p in access.trace_dir.glob("*"))
     with access.working("write", "ACCESS-CM2/r1i1p1f1/gn/tas", "ssp245", 2050):
         pass
+    write(access.trace_dir, "b-2-x", {**event("window", 1.0, seconds=1.0), "process": "q"})
     assert audit([access.trace_dir]) == before
+    (access.trace_dir / "b-2-x.jsonl").unlink()
     # 300 chains of 150 years, a window and a write each: below 20 MB, of all workers together.
     assert sum(p.stat().st_size for p in access.trace_dir.glob("*")) - size < 220
     (span,) = [s for s in timeline(access.trace_dir).spans if s.stage == "write"]
