@@ -31,8 +31,6 @@
 # Two clusters at once need their own DIR, PORT range and PREFIX.
 # Needs root only to install packages and for the cgroup isolation.
 
-set -u -o pipefail
-umask 022
 # A cluster that the caller's environment points to is not ours.
 unset SLURM_CONF
 
@@ -47,22 +45,16 @@ TIMEOUT=${SANDBOX_TIMEOUT:-60}
 
 CONF=$DIR/etc/slurm.conf
 MUNGE_SOCK=$DIR/munge/munge.sock
-HOST=$(hostname -s)
-ME=$(id -un)
 CGROOT=/sys/fs/cgroup
-PATH=$PATH:/usr/sbin:/sbin
 
-say()  { printf 'sandbox: %s\n' "$*"; }
-fail() { printf 'sandbox: %s\n' "$*" >&2; exit 1; }
+# shellcheck source=cluster/sandboxlib.sh
+. "$(dirname "$0")/sandboxlib.sh" || exit 1
 
 # ---------------------------------------------------------------- settings
 
 check_settings() {
-    local n
-    for n in NODES CPUS MEM_MB PORT TIMEOUT; do
-        [[ ${!n} =~ ^[1-9][0-9]*$ ]] || fail "SANDBOX_$n must be a positive whole number, not '${!n}'"
-    done
-    [[ $DIR =~ ^/[A-Za-z0-9._/+-]+$ ]] || fail "SANDBOX_DIR must be an absolute path of plain characters: $DIR"
+    check_numbers NODES CPUS MEM_MB PORT TIMEOUT
+    check_dir
     # slurmstepd makes sockets below DIR, and a socket's path has about 108 characters at most.
     (( ${#DIR} <= 64 )) || fail "SANDBOX_DIR is too long for the sockets below it (64 characters at most): $DIR"
     [[ $PREFIX =~ ^[a-z][a-z0-9]*$ ]] || fail "SANDBOX_PREFIX must be lower-case letters and digits: $PREFIX"
@@ -76,50 +68,13 @@ node_names() { local i; for ((i = 1; i <= NODES; i++)); do echo "$PREFIX$i"; don
 
 # ---------------------------------------------------------------- packages
 
-have_packages() {
-    local tool
-    for tool in munged slurmctld slurmd sbatch srun scancel squeue sinfo scontrol; do
-        command -v "$tool" >/dev/null || return 1
-    done
-}
+have_packages() { have_programs munged slurmctld slurmd sbatch srun scancel squeue sinfo scontrol; }
 
-install_packages() {
-    have_packages && return 0
-    [[ $(id -u) -eq 0 ]] || fail "SLURM is not installed, and installing it needs root"
-    local made_policy='' ok=''
-    # Keep the packages from starting system-wide daemons: this script runs its own.
-    if [[ ! -e /usr/sbin/policy-rc.d ]]; then
-        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-        chmod 755 /usr/sbin/policy-rc.d
-        made_policy=1
-    fi
-    # Another apt may run at the same time. The lock option covers dpkg's lock, but not that of
-    # the package lists, hence the retries too.
-    for _ in 1 2 3 4 5 6; do
-        if apt-get -qq update </dev/null >"$DIR/log/apt.log" 2>&1 &&
-           DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y \
-               --no-install-recommends slurmctld slurmd slurm-client munge </dev/null >>"$DIR/log/apt.log" 2>&1
-        then ok=1; break; fi
-        sleep 10
-    done
-    if [[ -n $made_policy ]]; then rm -f /usr/sbin/policy-rc.d; fi
-    # The log may be shown in a CI run or kept: leave the registry's addresses out of it.
-    sed -i -E 's#https?://[^ ]+#(address)#g' "$DIR/log/apt.log"
-    if [[ -z $ok ]]; then tail -n 20 "$DIR/log/apt.log" >&2; fail "could not install SLURM (see $DIR/log/apt.log)"; fi
-    have_packages || fail "packages installed, but a SLURM tool is still missing"
-}
+install_packages() { have_packages || apt_install SLURM slurmctld slurmd slurm-client munge; }
 
 # ---------------------------------------------------------------- processes
 
-# Prints the pid in pid file $1 if that process lives AND is one of this state folder's daemons.
-# A pid file left by a crash may name a number that something else has since been given.
-live_pid() {
-    local pid
-    pid=$(cat "$1" 2>/dev/null | tr -dc 0-9)
-    [[ -n $pid && -r /proc/$pid/cmdline ]] || return 1
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$DIR/" || return 1
-    echo "$pid"
-}
+is_ours() { grep -qzF -- "$DIR/" "/proc/$1/cmdline" 2>/dev/null; }
 
 pid_file() {   # munged | slurmctld | a node's name
     case $1 in
@@ -128,36 +83,12 @@ pid_file() {   # munged | slurmctld | a node's name
     esac
 }
 
-alive() { live_pid "$(pid_file "$1")" >/dev/null; }
-
 # Daemons of an earlier `up`, whatever its settings were: go by the pid files that are there.
 known_daemons() {
     local f
     for f in "$DIR"/run/slurmd-*.pid; do [[ -e $f ]] && basename "$f" .pid | sed 's/^slurmd-//'; done
     echo slurmctld
     echo munged
-}
-
-stop_daemon() {
-    local file pid i
-    file=$(pid_file "$1")
-    if pid=$(live_pid "$file"); then
-        kill -TERM "$pid" 2>/dev/null
-        for ((i = 0; i < 100; i++)); do live_pid "$file" >/dev/null || break; sleep 0.1; done
-        if pid=$(live_pid "$file"); then
-            say "$1 (pid $pid) does not end, killing it"
-            kill -KILL "$pid" 2>/dev/null
-        fi
-    fi
-    rm -f "$file"
-}
-
-# Starts a daemon detached: no inherited output (a caller's pipe would never close) and without
-# fd 9 (the lock of this script, which would otherwise stay held for as long as the daemon lives).
-start_daemon() {
-    local name=$1; shift
-    ( cd "$DIR" && exec "$@" </dev/null >"$DIR/log/$name.start" 2>&1 9>&- ) ||
-        { cat "$DIR/log/$name.start" >&2; return 1; }
 }
 
 # ---------------------------------------------------------------- configuration
@@ -255,12 +186,9 @@ isolation_in_use() { sed -n 's/^ProctrackType=proctrack\///p' "$CONF" 2>/dev/nul
 
 check_host() {
     local addr
-    addr=$(getent ahostsv4 "$HOST" | awk 'NR == 1 {print $1}')
-    [[ -n $addr ]] || fail "this machine's name ($HOST) does not resolve; a line '127.0.0.1 $HOST' in /etc/hosts cures that"
+    addr=$(host_address) || exit 1
     [[ $addr == 127.* ]] || say "note: $HOST resolves to $addr, so srun listens there and not on loopback"
 }
-
-port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # ---------------------------------------------------------------- verbs
 
@@ -309,15 +237,7 @@ stop_all() {
     return 0
 }
 
-up_failed() {
-    printf 'sandbox: %s\n' "$1" >&2
-    local f
-    for f in "$DIR"/munge/munged.log "$DIR"/log/slurmctld.log "$DIR"/log/slurmd-*.log; do
-        [[ -r $f ]] && { echo "--- last lines of $f" >&2; tail -n 15 "$f" >&2; }
-    done
-    stop_all
-    exit 1
-}
+start_failed() { up_failed "$1" "$DIR"/munge/munged.log "$DIR"/log/slurmctld.log "$DIR"/log/slurmd-*.log; }
 
 do_up() {
     local t0=$SECONDS node new all_alive=1 some_alive='' end seen i
@@ -349,7 +269,7 @@ do_up() {
     for ((i = 0; i <= NODES; i++)); do
         node=slurmctld; (( i > 0 )) && node=$PREFIX$i
         if ! alive "$node" && port_taken $((PORT + i)); then
-            up_failed "port $((PORT + i)) is taken; choose another range with SANDBOX_PORT"
+            start_failed "port $((PORT + i)) is taken; choose another range with SANDBOX_PORT"
         fi
     done
 
@@ -359,18 +279,18 @@ do_up() {
             ( umask 077; head -c 1024 /dev/urandom >"$DIR/munge/munge.key" ) || fail "cannot write munge's key"
         start_daemon munged munged --key-file="$DIR/munge/munge.key" --socket="$MUNGE_SOCK" \
             --pid-file="$DIR/run/munged.pid" --log-file="$DIR/munge/munged.log" \
-            --seed-file="$DIR/munge/munged.seed" || up_failed "munged did not start"
+            --seed-file="$DIR/munge/munged.seed" || start_failed "munged did not start"
     fi
     if ! alive slurmctld; then
         rm -f "$(pid_file slurmctld)"
         # -c: forget jobs of an earlier cluster in this folder.
-        start_daemon slurmctld slurmctld -c -f "$CONF" || up_failed "slurmctld did not start"
+        start_daemon slurmctld slurmctld -c -f "$CONF" || start_failed "slurmctld did not start"
     fi
     for node in $(node_names); do
         alive "$node" && continue
         rm -f "$(pid_file "$node")"
         mkdir -p "$DIR/spool/$node"
-        start_daemon "slurmd-$node" slurmd -f "$CONF" -N "$node" || up_failed "slurmd of $node did not start"
+        start_daemon "slurmd-$node" slurmd -f "$CONF" -N "$node" || start_failed "slurmd of $node did not start"
     done
 
     # Up means: one task ran on every node.
@@ -382,7 +302,7 @@ do_up() {
         (( seen == NODES )) && break
         sleep 0.5
     done
-    (( seen == NODES )) || { cat "$DIR/log/probe.err" >&2; up_failed "no job ran on all $NODES nodes within $TIMEOUT s"; }
+    (( seen == NODES )) || { cat "$DIR/log/probe.err" >&2; start_failed "no job ran on all $NODES nodes within $TIMEOUT s"; }
     say "up: $NODES nodes ($(node_names | paste -sd,)), $CPUS CPUs and $MEM_MB MiB each, isolation $(isolation_in_use)," \
         "$(slurmctld -V); packages $((t1 - t0)) s, start $((SECONDS - t1)) s"
     do_env
@@ -390,28 +310,12 @@ do_up() {
 
 # ---------------------------------------------------------------- main
 
-verb=${1:-}
-case $verb in
-    up|down|status|env|install|clean) ;;
-    *) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 2 ;;
-esac
-check_settings
-if [[ $verb = env ]]; then do_env; exit; fi
-if [[ $verb = status ]]; then do_status; exit; fi
+make_state() {
+    mkdir -p "$DIR"/{state,spool,munge} || fail "cannot make $DIR"
+    # munged refuses folders that others may write to.
+    chmod 755 "$DIR" "$DIR"/{run,log,state,spool,munge} || fail "$DIR is not ours"
+}
 
-if [[ $verb = down || $verb = clean ]] && [[ ! -d $DIR ]]; then say "no cluster in $DIR"; exit 0; fi
-mkdir -p "$DIR"/{run,log,state,spool,munge} || fail "cannot make $DIR"
-# munged refuses folders that others may write to.
-chmod 755 "$DIR" "$DIR"/{run,log,state,spool,munge} || fail "$DIR is not ours"
-exec 9>"$DIR/lock"
-flock -w 600 9 || fail "another sandbox.sh holds $DIR/lock"
+delete_state() { rm -rf "${DIR:?}"/{state,spool,munge,etc} "$DIR"/etc.new.*; }
 
-case $verb in
-    install) install_packages ;;
-    up)      do_up ;;
-    down)    stop_all; say "down" ;;
-    clean)   stop_all
-             rm -rf "${DIR:?}"/{run,log,state,spool,munge,etc,lock} "$DIR"/etc.new.*
-             rmdir "$DIR" 2>/dev/null
-             say "down, state deleted" ;;
-esac
+run_verb "$@"
