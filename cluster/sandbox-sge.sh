@@ -152,22 +152,31 @@ qsort_args         NONE
 END
     sge qconf -Ap "$DIR/run/wanted" || return 1
     sge qconf -as "$HOST" || return 1
-    # qconf shows in an editor what a new queue would be, and takes what that leaves. A busy host
-    # still gets jobs: its slots are claimed, not real.
+    # qconf shows in an editor what a new queue would be. A busy host still gets jobs: its slots
+    # are claimed, not real. The shell is Grid Engine's own default, which catches scripts that
+    # do not ask for theirs; Debian has another.
     changed <(sge EDITOR=cat qconf -aq main.q 2>/dev/null) hostlist "$HOST" load_thresholds NONE \
-        pe_list smp slots "$SLOTS" shell /bin/sh | grep -E '^[a-z_]+ ' >"$DIR/run/wanted"
+        pe_list smp slots "$SLOTS" shell /bin/csh | grep -E '^[a-z_]+ ' >"$DIR/run/wanted"
     sge qconf -Aq "$DIR/run/wanted"
 }
 
 # ---------------------------------------------------------------- verbs
 
+# What runs was started with these settings, whatever the caller's are now.
+as_started() {
+    [[ -r $DIR/settings ]] || return 0
+    read -r SLOTS PORT <"$DIR/settings"
+}
+
 do_env() {
+    as_started
     printf 'export SGE_ROOT=%q SGE_CELL=default SGE_QMASTER_PORT=%d SGE_EXECD_PORT=%d\n' \
         "$ROOT" "$PORT" "$((PORT + 1))"
 }
 
 do_status() {
     local d pid bad=0
+    as_started
     [[ -r $COMMON/bootstrap ]] || { say "no cluster in $DIR"; return 1; }
     for d in qmaster execd; do
         if pid=$(live_pid "$(pid_file "$d")"); then say "$d: pid $pid"; else say "$d: not running"; bad=1; fi
@@ -181,6 +190,7 @@ do_status() {
 
 stop_all() {
     local i pid
+    as_started
     if alive qmaster; then
         sge timeout 20 qdel -u '*' >/dev/null 2>&1
         # Job processes do not end with the daemons: wait for Grid Engine to end them.

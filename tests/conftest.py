@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox import Sandbox, sandbox
+from tests.sandbox import Sandbox, gridengine, sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,23 @@ def _slurm() -> Iterator[Sandbox]:
 @pytest.fixture
 def slurm(_slurm: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A real SLURM of two nodes, found by this process too; no job outlives the test."""
-    monkeypatch.setenv("SLURM_CONF", _slurm.env["SLURM_CONF"])
-    yield _slurm
-    _slurm.cancel_all()
+    yield from _found(_slurm, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def _sge() -> Iterator[Sandbox]:
+    with gridengine() as started:
+        yield started
+
+
+@pytest.fixture
+def sge(_sge: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A real Grid Engine, found by this process too; no job outlives the test."""
+    yield from _found(_sge, monkeypatch)
+
+
+def _found(system: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    for name, value in system.found_by.items():
+        monkeypatch.setenv(name, value)
+    yield system
+    system.cancel_all()

@@ -1,21 +1,27 @@
-"""A real SLURM on this machine for the tests: cluster/sandbox.sh, on ports of its own."""
+"""Real batch systems on this machine for the tests: SLURM of cluster/sandbox.sh and Grid Engine of
+cluster/sandbox-sge.sh, on ports of their own."""
 
 from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
+import socket
 import string
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.tools import lacking
 
-SCRIPT = Path(__file__).parents[1] / "cluster/sandbox.sh"
+CLUSTER = Path(__file__).parents[1] / "cluster"
+SCRIPT = CLUSTER / "sandbox.sh"
+SGE_SCRIPT = CLUSTER / "sandbox-sge.sh"
 # Debian keeps the daemons where an ordinary user's path does not look.
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
@@ -27,13 +33,15 @@ class Sandbox:
     Attributes:
         env: environment in which sbatch, squeue and climdask find it.
         nodes: names of its nodes.
+        found_by: those variables of it by which it is found.
     """
 
     env: dict[str, str]
     nodes: tuple[str, ...]
+    found_by: dict[str, str] = field(default_factory=dict)
 
     def call(self, *words: object, check: bool = True) -> str:
-        """Call a program of SLURM; return what it prints."""
+        """Call a program of the batch system; return what it prints."""
         done = subprocess.run(
             [str(w) for w in words], env=self.env, capture_output=True, text=True, timeout=60,
             check=False,
@@ -51,31 +59,69 @@ class Sandbox:
         if jobs := self.queue():
             self.call("scancel", *jobs, check=False)
 
+    def wait_empty(self) -> None:
+        """Wait until no job is left: one that is cancelled takes a moment to end."""
+        end = time.monotonic() + 60
+        while left := self.queue():
+            assert time.monotonic() < end, left
+            time.sleep(0.1)
+
+
+class GridEngine(Sandbox):
+    """A Grid Engine that runs, on one node."""
+
+    def queue(self) -> dict[str, str]:
+        lines = self.call("qstat", "-u", "*").splitlines()[2:]
+        return {row[0]: row[4] for row in map(str.split, lines)}
+
+    def cancel_all(self) -> None:
+        self.call("qdel", "-u", "*", check=False)
+
+
+def sandbox(nodes: int = 2) -> AbstractContextManager[Sandbox]:
+    """Start a SLURM, and stop what was started; skip where it is not installed."""
+    prefix = "".join(random.choices(string.ascii_lowercase, k=4))
+    settings = {"SANDBOX_PREFIX": prefix, "SANDBOX_NODES": str(nodes)}
+    names = tuple(f"{prefix}{i + 1}" for i in range(nodes))
+    programs = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+    return _started(Sandbox, SCRIPT, programs, settings, names)
+
+
+def gridengine() -> AbstractContextManager[Sandbox]:
+    """Start a Grid Engine, and stop what was started; skip where it is not installed."""
+    programs = ("sge_qmaster", "sge_execd", "qsub", "qstat", "qdel", "qconf")
+    return _started(GridEngine, SGE_SCRIPT, programs, {}, (socket.gethostname(),))
+
 
 @contextmanager
-def sandbox(nodes: int = 2) -> Iterator[Sandbox]:
-    """Start a SLURM, and stop what was started; skip where it is not installed."""
-    for tool in ("munged", "slurmctld", "slurmd", "sbatch", "srun"):
-        if shutil.which(tool, path=PATH) is None:
-            lacking(f"SLURM is not installed ({tool}); cluster/sandbox.sh install")
+def _started(
+    kind: type[Sandbox],
+    script: Path,
+    programs: Sequence[str],
+    settings: Mapping[str, str],
+    nodes: tuple[str, ...],
+) -> Iterator[Sandbox]:
+    for program in programs:
+        if shutil.which(program, path=PATH) is None:
+            lacking(f"{program} is not installed; cluster/{script.name} install")
     # Sockets below it have short names, and two sandboxes have nothing in common.
     folder = Path(tempfile.mkdtemp(prefix="sandbox-", dir="/tmp"))
-    prefix = "".join(random.choices(string.ascii_lowercase, k=4))
-    env = {**os.environ, "SANDBOX_DIR": str(folder), "SANDBOX_PREFIX": prefix}
-    env |= {"SANDBOX_NODES": str(nodes), "SANDBOX_PORT": str(random.randrange(20_000, 30_000, 20))}
+    port = str(random.randrange(20_000, 30_000, 20))
+    env = {**os.environ, "SANDBOX_DIR": str(folder), "SANDBOX_PORT": port, **settings}
     try:
-        up = _script("up", env)
+        up = _script(script, "up", env)
         if up.returncode:
-            lacking(f"SLURM does not start: {up.stdout}{up.stderr}")
-        conf = {"SLURM_CONF": str(folder / "etc/slurm.conf")}
-        yield Sandbox({**os.environ, **conf}, tuple(f"{prefix}{i + 1}" for i in range(nodes)))
+            lacking(f"{script.name} does not start: {up.stdout}{up.stderr}")
+        words = shlex.split(_script(script, "env", env).stdout)
+        found_by = dict(word.split("=", 1) for word in words if "=" in word)
+        yield kind({**os.environ, **found_by}, nodes, found_by)
     finally:
-        _script("clean", env)
+        _script(script, "clean", env)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _script(verb: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _script(script: Path, verb: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", str(SCRIPT), verb], env=env, capture_output=True, text=True, timeout=300,
+        ["bash", str(script), verb], env=env, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip

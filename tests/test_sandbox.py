@@ -1,10 +1,13 @@
-"""The sandbox is a real SLURM: jobs run on each node, and end with it."""
+"""The sandboxes are a real SLURM and a real Grid Engine: jobs run, and end with them."""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
-from tests.sandbox import SCRIPT, Sandbox
+import pytest
+
+from tests.sandbox import SCRIPT, SGE_SCRIPT, Sandbox
 
 
 def test_a_job_runs_on_every_node(slurm: Sandbox) -> None:
@@ -26,10 +29,11 @@ def test_no_job_is_left_by_the_test_before(slurm: Sandbox) -> None:
     slurm.cancel_all()
 
 
-def test_a_wrong_setting_is_told() -> None:
+@pytest.mark.parametrize("script", [SCRIPT, SGE_SCRIPT])
+def test_a_wrong_setting_is_told(script: Path) -> None:
     done = subprocess.run(
-        ["bash", str(SCRIPT), "up"], env={"SANDBOX_NODES": "many", "PATH": "/usr/bin:/bin"},
+        ["bash", str(script), "up"], env={"SANDBOX_PORT": "any", "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "SANDBOX_NODES must be a positive whole number, not 'many'" in done.stderr
+    assert "SANDBOX_PORT must be a positive whole number, not 'any'" in done.stderr
