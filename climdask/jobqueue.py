@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,7 @@ from climdask.credentials import (
     temporary_credentials,
 )
 from climdask.errors import ClusterError
+from climdask.gridengine import qstat
 from climdask.jobscript import (
     SYSTEMS,
     check_programs,
@@ -45,7 +46,7 @@ from climdask.jobscript import (
     job_options,
     jobqueue_defaults,
 )
-from climdask.jobwatch import JobWatch, named, squeue
+from climdask.jobwatch import Ask, JobWatch, named, squeue
 from climdask.outputfolder import OutputFolder
 from climdask.plan import Limits
 from climdask.profiles import BatchProfile
@@ -55,6 +56,8 @@ AT_ONCE = 4  # submissions, so that the batch system is not flooded
 LOOK_INTERVAL = 0.5  # seconds between two looks at the workers
 RETRY = 60.0  # seconds until a refused replacement is tried again
 CLOSE_TIMEOUT = 60.0  # seconds
+
+_ASK: Mapping[str, Ask] = {"slurm": squeue, "sge": qstat}
 
 
 @dataclass
@@ -222,9 +225,7 @@ def open_jobs(
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ClusterError(f"cluster: logs: {logs} cannot be made ({error.strerror})") from None
-    watch = JobWatch(
-        progress, report, squeue if profile.kind == "slurm" else None, profile.pending_after, logs
-    )
+    watch = JobWatch(progress, report, _ASK.get(profile.kind), profile.pending_after, logs)
     temporary = folder.tls(run_id)
     with ExitStack() as stack:
         if profile.security is None:

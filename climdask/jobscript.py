@@ -49,7 +49,7 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 
 # Set in a job of one of these systems.
-_INSIDE = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID", "OAR_JOB_ID", "_CONDOR_JOB_AD")
+_INSIDE = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "OAR_JOB_ID", "_CONDOR_JOB_AD")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ SYSTEMS: Mapping[str, BatchSystem] = {
         "LSF", "LSFCluster", "bsub", "bkill", "project", ("-o {logs}/%J.log", "-rn"),
     ),
     "sge": BatchSystem(
-        "Grid Engine", "SGECluster", "qsub", "qdel", "project", ("-o {logs}/", "-r no"),
+        # Its own default shell is csh, which understands no word of the script.
+        "Grid Engine", "SGECluster", "qsub", "qdel", "project",
+        ("-S /bin/bash", "-o {logs}/", "-r no"),
     ),
     "oar": BatchSystem(
         "OAR", "OARCluster", "oarsub", "oardel", "project",
