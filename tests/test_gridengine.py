@@ -101,7 +101,10 @@ def test_a_deleted_job_is_replaced_and_the_output_is_that_of_a_run_without_dask(
     assert result.audit.holds
     assert any(line.startswith(f"note: job {deleted[0]} lost, replaced by job ") for line in said)
     sge.wait_empty()
-    assert len(list(out.glob(".climdask/runs/*/jobs/climdask.o*"))) == 3
+    logs = [log.read_text() for log in out.glob(".climdask/runs/*/jobs/climdask.o*")]
+    assert len(logs) == 3
+    # The queue's shell is csh, and the script is for bash.
+    assert "not found" not in "".join(logs)
 
 
 def test_a_queue_that_does_not_exist_is_told_in_its_words(
