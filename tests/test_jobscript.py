@@ -77,7 +77,7 @@ FULL = {
         (
             "sge",
             ["#$ -q fast", "#$ -P abc", "#$ -l h_rt=26:30:00", "#$ -r no", "#$ -j y",
-             "#$ -o /out/jobs/", "#$ --constraint=x"],
+             "#$ -S /bin/bash", "#$ -o /out/jobs/", "#$ --constraint=x"],
         ),
         (
             "oar",
