@@ -14,6 +14,7 @@ def qstat(ids: Collection[str]) -> dict[str, tuple[str, str]] | None:
     """Ask Grid Engine for jobs by their ids; it knows only those that have not ended.
 
     A job in its state of error counts as waiting: it stays until somebody does something.
+    One that is being deleted counts as completing.
     """
     listed = _said("qstat")
     if listed is None:
@@ -22,10 +23,13 @@ def qstat(ids: Collection[str]) -> dict[str, tuple[str, str]] | None:
     states = {row[0]: row[4] for row in rows if row and row[0] in ids}
     waiting = [job for job, state in states.items() if "w" in state]
     reasons = _reasons(_said("qstat", "-j", ",".join(waiting)) or "") if waiting else {}
-    return {
-        job: ("PENDING", reasons.get(job, "")) if job in waiting else ("RUNNING", "")
-        for job in states
-    }
+    return {job: (_in_words(state), reasons.get(job, "")) for job, state in states.items()}
+
+
+def _in_words(state: str) -> str:
+    if "d" in state:
+        return "COMPLETING"
+    return "PENDING" if "w" in state else "RUNNING"
 
 
 def _reasons(details: str) -> dict[str, str]:

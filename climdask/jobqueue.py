@@ -193,7 +193,10 @@ class JobCluster:
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         except (OSError, subprocess.SubprocessError) as error:
-            words = str(getattr(error, "stderr", "") or error).strip()
+            if self.watch.over(ids):  # one had ended meanwhile
+                return
+            said = getattr(error, "stderr", "") or getattr(error, "stdout", "")
+            words = str(said or error).strip()
             self.report(f"note: jobs may be left ({words}); cancel them: {' '.join(command)}")
 
 

@@ -180,9 +180,7 @@ def job_options(profile: BatchProfile, logs: Path, credentials: Credentials) -> 
         ConfigError: a key says what the batch system cannot do.
     """
     system = SYSTEMS[profile.kind]
-    own = [line.replace("{logs}", str(logs)) for line in system.directives]
-    if " " in str(logs):
-        own = [shlex.quote(line) for line in own]
+    own = [_with_logs(line, logs, profile.kind) for line in system.directives]
     options: dict[str, Any] = {
         "cores": profile.cores,
         "memory": dask.utils.parse_bytes(profile.memory),
@@ -207,6 +205,13 @@ def job_options(profile: BatchProfile, logs: Path, credentials: Credentials) -> 
     if profile.kind == "oar":  # which property holds a core's memory is the site's affair
         options["memory_per_core_property_name"] = "not_applicable"
     return options
+
+
+def _with_logs(line: str, logs: Path, kind: str) -> str:
+    """Put the folder of logs into a line of the header, whose words may have blanks."""
+    if kind == "htcondor":  # a value ends with its line
+        return line.replace("{logs}", str(logs))
+    return " ".join(shlex.quote(word.replace("{logs}", str(logs))) for word in line.split())
 
 
 def _clock(profile: BatchProfile) -> str:

@@ -147,6 +147,12 @@ class JobWatch:
 
     # ------------------------------------------------------------ what the batch system says
 
+    def over(self, ids: Collection[str]) -> bool:
+        """Whether the batch system says that some jobs have ended or are about to."""
+        answer = self.ask(ids) if self.ask else None
+        left = _ALIVE - {"COMPLETING"}
+        return answer is not None and not any(state in left for state, _ in answer.values())
+
     def _question(self, now: float) -> list[WorkerJob]:
         """Ask about jobs that have no worker, if it is time; return those that have ended."""
         waiting = [job for job in self.jobs.values() if not job.born]

@@ -163,6 +163,10 @@ def test_names_with_blanks_are_quoted() -> None:
     command = next(line for line in script.splitlines() if "dask_worker" in line)
     words = shlex.split(command)
     assert words[words.index("--tls-key") + 1] == "/my out/tls/key.pem"
+    script = job_script(profile("sge"), logs=Path("/my out/jobs"))
+    assert {"#$ -S /bin/bash", "#$ -o '/my out/jobs/'"} <= set(script.splitlines())
+    script = job_script(profile("htcondor"), logs=Path("/my out/jobs"))
+    assert "Output = /my out/jobs/$(ClusterId).log" in script.splitlines()
 
 
 @pytest.mark.parametrize("walltime", [60, 300, 600, 3600, 4 * 3600, 24 * 3600, 7 * 86400])
