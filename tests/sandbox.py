@@ -11,13 +11,12 @@ import socket
 import string
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.tools import lacking
+from tests.tools import lacking, wait_for
 
 CLUSTER = Path(__file__).parents[1] / "cluster"
 SCRIPT = CLUSTER / "sandbox.sh"
@@ -61,10 +60,7 @@ class Sandbox:
 
     def wait_empty(self) -> None:
         """Wait until no job is left: one that is cancelled takes a moment to end."""
-        end = time.monotonic() + 60
-        while left := self.queue():
-            assert time.monotonic() < end, left
-            time.sleep(0.1)
+        wait_for(lambda: not self.queue())
 
 
 class GridEngine(Sandbox):

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from climdask.outputfolder import OutputFolder
 from tests.faults import FlakyReads, PoisonReads
 from tests.outputs import contents, leftovers
 from tests.samples import write_archive
+from tests.tools import wait_for
 from tests.workflows import small
 
 VARIABLES = ["pr", "tas", "tasmax"]
@@ -52,13 +52,6 @@ def disturb(cluster: distributed.LocalCluster, client: distributed.Client, out: 
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: len(list(out.rglob("*normal.nc"))) > 12)
     cluster.scale(3)
-
-
-def wait_for(happens: Any, seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_two_runs_with_a_killed_worker_a_new_one_and_flaky_reads_leave_the_same_bits(

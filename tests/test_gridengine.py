@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from climdask.progress import RunProgress
 from tests.outputs import contents
 from tests.samples import Archive, write_archive
 from tests.sandbox import CLUSTER, Sandbox
+from tests.tools import wait_for
 from tests.workflows import small
 
 FIRST, LAST = 2001, 2016
@@ -56,13 +56,6 @@ def in_use(files: Iterable[Path]) -> ExitStack:
     return held
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-
-
 def test_a_deleted_job_is_replaced_and_the_output_is_that_of_a_run_without_dask(
     sge: Sandbox,
     archive: Archive,
@@ -76,12 +69,12 @@ def test_a_deleted_job_is_replaced_and_the_output_is_that_of_a_run_without_dask(
 
     def delete(progress: RunProgress) -> None:
         chains = progress.chains.values()
-        until(lambda: all(chain.years == year - FIRST for chain in chains), "the years before")
+        wait_for(lambda: all(chain.years == year - FIRST for chain in chains))
         jobs = sge.queue()
         assert len(jobs) == 2
         deleted.append(min(jobs))
         sge.call("qdel", *deleted)
-        until(lambda: not sge.queue().keys() & set(deleted), "the end of the job")
+        wait_for(lambda: not sge.queue().keys() & set(deleted))
 
     @contextmanager
     def deleting(progress: RunProgress) -> Iterator[None]:
@@ -129,9 +122,9 @@ def test_it_says_which_jobs_wait_and_why(sge: Sandbox) -> None:
     broken = submit("-o", "/nonexistent/folder/", "sleep", "1000")
     short = submit("true")
     jobs = [running, held, broken, short]
-    until(lambda: sge.queue().get(running) == "r", "the job that runs")
-    until(lambda: sge.queue().get(broken) == "Eqw", "the job that cannot write its log")
-    until(lambda: short not in sge.queue(), "the end of the job that ends")
+    wait_for(lambda: sge.queue().get(running) == "r")
+    wait_for(lambda: sge.queue().get(broken) == "Eqw")
+    wait_for(lambda: short not in sge.queue())
     told = qstat([*jobs, "999999"])
     assert told is not None
     assert told.keys() == {running, held, broken}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from climdask.progress import RunProgress
 from tests.outputs import contents, leftovers
 from tests.samples import write_archive
 from tests.sandbox import Sandbox
+from tests.tools import wait_for
 from tests.workflows import small
 
 VARIABLES = ["pr", "tas"]
@@ -76,14 +77,6 @@ def profile(**keys: Any) -> dict[str, Any]:
     """Return a profile of small jobs for the sandbox."""
     small_jobs = {"kind": "slurm", "cores": 1, "memory": "512MiB", "jobs": 2, "interface": "lo"}
     return {**small_jobs, "prologue": [f'export PYTHONPATH="{ROOT}"'], "dashboard": "off", **keys}
-
-
-def wait_for(happens: Callable[[], Any], seconds: float = 90.0) -> Any:
-    until = time.monotonic() + seconds
-    while not (found := happens()):
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.1)
-    return found
 
 
 def left(slurm: Sandbox) -> list[str]:

@@ -1,4 +1,4 @@
-"""Programs and data that a machine may lack, such as CDO."""
+"""Programs and data that a machine may lack, such as CDO; waiting."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -33,3 +35,12 @@ def cdo(*arguments: object) -> str:
     done = call("cdo", "-s", "--no_history", "-O", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def wait_for(happens: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """Wait until something happens; return what says so."""
+    until = time.monotonic() + seconds
+    while not (found := happens()):
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.1)
+    return found
