@@ -375,7 +375,7 @@ def _submitting(profile: BatchProfile, limits: Limits, watch: JobWatch) -> Any:
 def refusal(error: Exception) -> str:
     """Return what a batch system said when it did not take a job."""
     before, _, words = str(error).partition("stderr:\n")
-    return (words or before).strip() or repr(error)
+    return words.strip() or before.strip() or repr(error)
 
 
 def free_port(ports: str | None) -> int:

@@ -286,7 +286,9 @@ def test_a_driver_inside_a_job_submits_its_workers_from_there(
     workflow, cluster = tmp_path / "workflow.yaml", tmp_path / "cluster.yaml"
     workflow.write_text(yaml.safe_dump(flow(archive, out).model_dump(mode="json")))
     cluster.write_text(yaml.safe_dump(profile()))
-    command = f"cd {ROOT} && {sys.executable} -m climdask.cli run {workflow} --cluster {cluster}"
+    # What is set inside a job counts more for sbatch than what a script says.
+    command = "export SBATCH_PARTITION=nowhere SBATCH_MEM_PER_CPU=64\n"
+    command += f"cd {ROOT} && {sys.executable} -m climdask.cli run {workflow} --cluster {cluster}"
     env = {**slurm.env, "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
     subprocess.run(
         ["sbatch", "--mem-per-cpu=400", "-n1", f"--output={tmp_path}/log", "--wrap", command],
