@@ -37,7 +37,7 @@ from climdask.reportdata import Field
 from climdask.summaries import Packed, months_of, spans
 from climdask.timelines import STAGES, Timeline
 
-MAP_WIDTH, MAP_HEIGHT = 480, 400  # pixels of a map at most
+MAP_WIDTH, MAP_HEIGHT = 440, 400  # pixels of a map at most
 CURVE_WIDTH, MEAN_HEIGHT = 480, 200
 CYCLE_COLORS = ("#1f77b4", "#8c8c8c", "#d1495b")  # first, middle, last
 STAGE_COLORS = {"read": "#4c78a8", "window": "#e6a23c", "write": "#54a24b"}
