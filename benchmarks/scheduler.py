@@ -52,11 +52,21 @@ TASKS = SimpleNamespace(
 STAGES = {"chain", *vars(TASKS)}
 
 
-def plan_of(root: Path, chains: int, first: int, last: int, limits: Limits) -> Plan:
+def plan_of(
+    root: Path,
+    chains: int,
+    first: int,
+    last: int,
+    limits: Limits,
+    variables: Sequence[str] = ("pr",),
+) -> Plan:
     """Plan chains of annual files that do not exist, two scenarios each."""
-    workflow = _workflow(root, first)
-    made = tuple(Series(f"M{n:03}", "r1i1p1f1", "gn", "pr", _files(n, first, last))
-                 for n in range(chains))  # fmt: skip
+    workflow = _workflow(root, first, variables)
+    made = tuple(
+        Series(f"M{n // len(variables):03}", "r1i1p1f1", "gn", variables[n % len(variables)],
+               _files(n, first, last))
+        for n in range(chains)
+    )  # fmt: skip
     grid = Grid(np.arange(-59.5, 90.0, 1.0), np.arange(0.5, 360.0, 1.0))
     header = Header("none.nc", "pr", "kg m-2 s-1", "noleap", "float32", grid)
     inventory = Inventory(root, made, ())
@@ -65,10 +75,10 @@ def plan_of(root: Path, chains: int, first: int, last: int, limits: Limits) -> P
     )
 
 
-def _workflow(root: Path, first: int) -> Workflow:
+def _workflow(root: Path, first: int, variables: Sequence[str]) -> Workflow:
     content = {
         "input": {"root": str(root)},
-        "variables": ["pr"],
+        "variables": list(variables),
         "scenarios": list(SCENARIOS),
         "regions": ["CONUS"],
         "targets": f"{first + 29}-2100",

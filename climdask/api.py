@@ -17,6 +17,7 @@ import distributed
 from climdask.checkpoints import remove_checkpoints
 from climdask.clusters import client_limits, limits_of, open_cluster
 from climdask.config import Workflow, load
+from climdask.dashboard import open_page
 from climdask.driver import Driver, check_workers, performance_reported, plugins
 from climdask.errors import ClimdaskError, ClusterError, ConfigError, OutputError
 from climdask.executor import run_serially
@@ -280,7 +281,7 @@ class _Job:
                     run_serially(self.plan, context, take)
             elif self.plan.chains:
                 check_workers(client, context)
-                self.progress.dashboard = client.dashboard_link or ""
+                self.progress.dashboard = self._open_page(client)
                 self.progress.scheduler = client.scheduler.address
                 with (
                     self._shown(),
@@ -322,6 +323,13 @@ class _Job:
         except OutputError as error:  # what became of the chains must be told all the same
             result = replace(result, failures={**failures, "manifest": str(error)})
         return result
+
+    def _open_page(self, client: distributed.Client) -> str:
+        """Put the run's page in the dashboard, and return its address, or the dashboard's."""
+        link, problem = open_page(client)
+        if problem:
+            self.report(f"note: no page shows this run: {problem}")
+        return link or client.dashboard_link or ""
 
     def _shown(self) -> AbstractContextManager[None]:
         return self.view(self.progress) if self.view else nullcontext()

@@ -15,6 +15,8 @@ from typing import Any
 import dask
 import distributed
 
+from climdask.dashboard import end_run, show_run, tell
+from climdask.dashboardrows import WatchedRun
 from climdask.errors import ClimdaskError, ClusterError
 from climdask.files import LockCheck
 from climdask.graph import ChainGraph, build_chain, token_name
@@ -23,7 +25,7 @@ from climdask.progress import RunProgress
 from climdask.tasks import RunContext
 from climdask.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
 from climdask.version import __version__
-from climdask.watcher import ChainWatcher, TraceTeller, stop_watching, topic
+from climdask.watcher import ChainWatcher, TraceTeller, remove_watcher, stop_watching, topic
 
 WAIT = 0.05  # seconds between two looks for what is done
 Facts = tuple[str, bool, bool, bool]
@@ -98,7 +100,9 @@ def plugins(
     tokens = {t for chain in plan.chains for t in chain_tokens(plan, chain)}
     holder = TokenHolder(context.run_id, sorted(tokens))
     teller = TraceTeller(context.run_id)
-    watcher = ChainWatcher(context.run_id, {chain.id: chain.home for chain in plan.chains})
+    homes = {chain.id: chain.home for chain in plan.chains}
+    watcher = ChainWatcher(context.run_id, homes)
+    shown = WatchedRun(context.run_id, str(context.out), client.id, homes, progress)
 
     def on_snapshot(event: tuple[float, Any]) -> None:
         progress.update(event[1])
@@ -119,9 +123,11 @@ def plugins(
         client.register_plugin(FileTokens())
         at_the_end(client.run_on_scheduler, remove_tokens, context.run_id)
         client.register_plugin(watcher)
-        at_the_end(client.unregister_scheduler_plugin, watcher.name)
+        at_the_end(client.run_on_scheduler, remove_watcher, context.run_id)
         client.register_plugin(teller)
         at_the_end(client.unregister_worker_plugin, teller.name)
+        client.run_on_scheduler(show_run, shown)
+        at_the_end(client.run_on_scheduler, end_run, context.run_id)
         client.subscribe_topic(topic(context.run_id), on_snapshot)
         at_the_end(client.unsubscribe_topic, topic(context.run_id))
         yield
@@ -210,23 +216,29 @@ class Driver:
             add_tokens, self.context.run_id, self.client.id, {chain.home: sorted(tokens)}
         )
         futures = submit_chain(self.client, graph)
-        self.progress.start(chain.id)
+        self._note("start", chain.id)
         self.left[chain.id] = len(futures)
         self.futures += futures
         return futures
 
     def _ended(self, future: distributed.Future) -> None:
         chain_id = future.key[1]
-        if future.status in ("error", "cancelled", "lost"):
-            self.progress.fail(chain_id, _message(future))
+        ended_badly = future.status in ("error", "cancelled", "lost")
+        if ended_badly and chain_id not in self.progress.failures:
+            self._note("fail", chain_id, _message(future))
         self.left[chain_id] -= 1
         if self.left[chain_id] == 0:
             del self.left[chain_id]
-            self.progress.finish(chain_id)
+            self._note("finish", chain_id)
             homes = {chain.id: chain.home for chain in self.plan.chains}
             home = homes[chain_id]
             if all(homes[other] != home for other in self.left):
                 self.client.run_on_scheduler(remove_tokens, self.context.run_id, home)
+
+    def _note(self, event: str, *of: str) -> None:
+        """Note what became of a chain, here and on the dashboard's page."""
+        getattr(self.progress, event)(*of)
+        tell(self.client, self.context.run_id, event, *of)
 
 
 def submit_chain(client: distributed.Client, graph: ChainGraph) -> list[distributed.Future]:

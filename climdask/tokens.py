@@ -193,6 +193,7 @@ class FileTokens(SchedulerPlugin):  # type: ignore[misc]
     def tick(self) -> None:
         """Find homes for groups, and bring their tokens there."""
         running = [ws.address for ws in self.scheduler.running]
+        self.fenced = {t: until for t, until in self.fenced.items() if until > monotonic()}
         self._leave_unfit(set(running))
         if not running:
             return
@@ -261,7 +262,6 @@ class FileTokens(SchedulerPlugin):  # type: ignore[misc]
             if fence > now or (owner is not None and token in busy[owner]):
                 left = True
                 continue
-            self.fenced.pop(token, None)
             self._grant(token, str(group.home))
             moved = True
         group.unsettled = left
@@ -300,7 +300,8 @@ class FileTokens(SchedulerPlugin):  # type: ignore[misc]
             return "no tokens were added"
         if group.home is None:
             return "no worker yet"
-        if any(self.fenced.get(t, 0.0) > monotonic() for t in group.tokens):
+        # Few are fenced; to look at all tokens of hundreds of groups takes the scheduler long.
+        if any(until > monotonic() and t in group.tokens for t, until in self.fenced.items()):
             return "fenced after the loss of a worker"
         return "file tokens are still in use elsewhere" if group.unsettled else ""
 

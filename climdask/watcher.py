@@ -7,7 +7,7 @@ of the traces: each worker tells the scheduler of those that matter, a few hundr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -74,7 +74,7 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         self.waits: dict[str, str] = {}
         self.files = Throughput()
         self.work = Work()
-        self.changed = False
+        self.moved: set[str] = set()
 
     async def start(self, scheduler: Any) -> None:
         """Begin to tell."""
@@ -100,7 +100,7 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         done.add((leg, year))
         if stage == "window":
             self.at[chain] = (leg, year)
-        self.changed = True
+        self.moved.add(chain)
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Count a line of a worker's trace."""
@@ -112,27 +112,28 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         self.files.lose(worker)
 
     def tell(self) -> None:
-        """Send a snapshot to whoever listens."""
+        """Tell whoever listens of the chains that moved; Dask keeps the last 1000 tellings."""
         waits = {chain: self._waits(chain) for chain in self.homes}
         work = self.files.sample()
-        if self.changed or (waits, work) != (self.waits, self.work):
-            self.changed, self.waits, self.work = False, waits, work
-            self.scheduler.log_event(topic(self.run_id), self.snapshot())
+        moved = self.moved | {c for c in self.homes if waits[c] != self.waits.get(c, "")}
+        if moved or work != self.work:
+            self.moved, self.waits, self.work = set(), waits, work
+            self.scheduler.log_event(topic(self.run_id), self.snapshot(moved))
 
     def _waits(self, chain: str) -> str:
         """Say why a chain's reads wait, or nothing if they need not."""
         tokens = self.scheduler.plugins.get(PLUGIN)
         return tokens.waiting_for(self.homes[chain]) if tokens else ""
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return what is done so far.
+    def snapshot(self, chains: Collection[str] | None = None) -> dict[str, Any]:
+        """Return what is done so far, of all chains or of some.
 
         Returns:
             ``chains``: counts by chain: a number for each stage, leg and year in work, why it
             waits. ``work``: the fields of :class:`~climdask.throughput.Work`.
         """
         return {
-            "chains": {chain: self._counts(chain) for chain in self.homes},
+            "chains": {c: self._counts(c) for c in (self.homes if chains is None else chains)},
             "work": asdict(self.work),
         }
 
@@ -150,3 +151,9 @@ def stop_watching(run_id: str, dask_scheduler: Any = None) -> dict[str, Any]:
     plugin: ChainWatcher = dask_scheduler.plugins[topic(run_id)]
     plugin.work = plugin.files.sample()
     return plugin.snapshot()
+
+
+def remove_watcher(run_id: str, dask_scheduler: Any = None) -> None:
+    """Take the watcher of a run off its scheduler; called there."""
+    dask_scheduler.plugins[topic(run_id)].callback.stop()
+    dask_scheduler.remove_plugin(topic(run_id))
