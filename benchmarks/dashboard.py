@@ -110,7 +110,7 @@ class Simulated:
         for event in (
             {"event": "open", "purpose": "read", "seq": n, "file": name},
             {"event": "close", "purpose": "read", "opened": n - 40, "bytes": YEAR_BYTES},
-            {"event": "written", "bytes": NORMAL_BYTES},
+            {"event": "write", "bytes": NORMAL_BYTES},
         ):
             self.scheduler.log_event(trace_topic(RUN), line | event)
 

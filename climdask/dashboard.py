@@ -9,6 +9,7 @@ drawn only while a browser has it open.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -233,4 +234,6 @@ def end_run(run_id: str, dask_scheduler: Any = None) -> None:
 
 def tell(client: Client, run_id: str, event: str, *of: str) -> None:
     """Tell the page of a chain: ``start``, ``finish``, or ``fail`` and why."""
-    client.log_event(PLUGIN, {"run": run_id, "event": event, "of": of})
+    if client.status == "running":
+        with suppress(OSError, TimeoutError):  # the scheduler has gone, which the driver will see
+            client.log_event(PLUGIN, {"run": run_id, "event": event, "of": of})
