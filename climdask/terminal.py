@@ -214,7 +214,7 @@ class _Lines:
     def new(self) -> list[str]:
         """Return lines for what has changed."""
         rows = [row for row in list(self.progress.chains.values()) if row.state != "waiting"]
-        moved = [row for row in rows if self._is_new(row.id, row.years, row.writes, row.state)]
+        moved = [row for row in rows if self._is_new(row.id, row.years, row.writes, row.status)]
         turned = [row for row in rows if self._is_new(f"{row.id} state", row.state)]
         lines = self._of_the_run()
         lines += [plain_line(row) for row in (moved if len(moved) <= MANY else turned)]

@@ -29,6 +29,7 @@ PLUGIN = "climdask-file-tokens"
 FENCE = 1.0  # seconds between the loss of an owner and the next grant of its tokens
 INTERVAL = 0.5  # seconds between two looks at homes and pending grants
 PAUSED_LIMIT = 60.0  # seconds that a home may be paused without spilling
+PAUSED = "its worker pauses: its memory is nearly full"
 # Dask counts every task on a dying worker as suspicious; files.PoisonFile finds the culprit.
 ALLOWED_FAILURES = 1000
 
@@ -298,8 +299,12 @@ class FileTokens(SchedulerPlugin):  # type: ignore[misc]
         group = self.groups.get(name)
         if group is None:
             return "no tokens were added"
+        home = self.scheduler.workers.get(group.home)
+        if home is not None and home.status.name == "paused":
+            return PAUSED
         if group.home is None:
-            return "no worker yet"
+            held_up = self.scheduler.workers and not self.scheduler.running
+            return PAUSED if held_up else "no worker yet"
         # Few are fenced; to look at all tokens of hundreds of groups takes the scheduler long.
         if any(until > monotonic() and t in group.tokens for t, until in self.fenced.items()):
             return "fenced after the loss of a worker"

@@ -158,6 +158,8 @@ async def test_a_paused_home_keeps_its_tokens_unless_it_is_stuck(
     await until(lambda: s.workers[a.address].status.name == "paused")
     plugin.tick()
     assert all(plugin.owner[t] == a.address for t in mine)
+    name = next(n for n, group in plugin.groups.items() if group.home == a.address)
+    assert plugin.waiting_for(name) == "its worker pauses: its memory is nearly full"
     plugin.paused[a.address] = (plugin.paused[a.address][0] - 1000, plugin.paused[a.address][1])
     plugin.tick()
     assert all(plugin.owner[t] == b.address for t in mine)
