@@ -36,8 +36,8 @@ class Work:
 
     def __str__(self) -> str:
         return (
-            f"{self.open} files open, {self.files_rate:.1f} files/s, "
-            f"{self.decoded_rate / 1e6:.0f} MB/s decoded, "
+            f"{self.open} {'file' if self.open == 1 else 'files'} open, "
+            f"{self.files_rate:.1f} files/s, {self.decoded_rate / 1e6:.1f} MB/s decoded, "
             f"{self.written_rate / 1e6:.1f} MB/s written"
         )
 
@@ -45,7 +45,7 @@ class Work:
         """Return the counts, and the rates over all the seconds that a run took."""
         per = 1e6 * max(seconds, 1e-9)
         return (
-            f"{self.decoded / 1e6:.0f} MB decoded ({self.decoded / per:.0f} MB/s), "
+            f"{self.decoded / 1e6:.1f} MB decoded ({self.decoded / per:.1f} MB/s), "
             f"{self.written / 1e6:.1f} MB written ({self.written / per:.1f} MB/s)"
         )
 

@@ -79,7 +79,7 @@ def test_rates_are_of_the_last_seconds_and_fall_to_nothing(now: list[float]) -> 
     assert told.files_rate == pytest.approx(10.0)
     assert told.decoded_rate == pytest.approx(30e6)
     assert told.written_rate == pytest.approx(0.5e6)
-    assert str(told) == "0 files open, 10.0 files/s, 30 MB/s decoded, 0.5 MB/s written"
+    assert str(told) == "0 files open, 10.0 files/s, 30.0 MB/s decoded, 0.5 MB/s written"
     now[0] += SPAN / 2
     assert 0 < work.sample().decoded_rate < 30e6
     now[0] += SPAN + 1
