@@ -74,11 +74,13 @@ install_packages() {
 
 is_ours() { grep -qzxF "SGE_ROOT=$ROOT" "/proc/$1/environ" 2>/dev/null; }
 
+# Grid Engine writes its own pid files late, execd only once it has been heard by qmaster.
 pid_file() {   # qmaster | execd
-    case $1 in
-        qmaster) echo "$SPOOL/qmaster/qmaster.pid" ;;
-        execd)   find "$SPOOL/execd" -maxdepth 2 -name execd.pid 2>/dev/null | grep . || echo "$SPOOL/execd.pid" ;;
-    esac
+    local pid
+    for pid in $(pgrep -x "sge_$1"); do
+        if is_ours "$pid"; then echo "$pid" >"$DIR/run/$1.pid"; fi
+    done
+    echo "$DIR/run/$1.pid"
 }
 
 # ---------------------------------------------------------------- configuration
@@ -107,7 +109,7 @@ write_conf() {
     echo "$HOST localhost $(getent hosts "$address" | cut -d' ' -f2-)" | tr -s ' ' '\n' | awk '!seen[$0]++' |
         paste -sd' ' >"$COMMON/host_aliases"
     cat >"$COMMON/bootstrap" <<END
-admin_user              none
+admin_user              $( (( $(id -u) )) && echo "$ME" || echo none )
 default_domain          none
 ignore_fqdn             true
 spooling_method         classic
@@ -242,7 +244,7 @@ do_up() {
     start_daemon execd sge sge_execd || start_failed "execd did not start"
 
     # Up means: a job ran.
-    sge qsub -N probe -b y -j y -o /dev/null /bin/touch "$DIR/run/ran" >>"$DIR/log/configure" 2>&1 ||
+    sge qsub -N probe -wd "$DIR" -b y -j y -o /dev/null /bin/touch "$DIR/run/ran" >>"$DIR/log/configure" 2>&1 ||
         start_failed "it takes no job"
     wait_until probe_ran || start_failed "no job ran within $TIMEOUT s"
     say "up: $HOST, $SLOTS slots, $(sge qstat -help | head -n 1); packages $((t1 - t0)) s, start $((SECONDS - t1)) s"

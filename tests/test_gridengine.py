@@ -69,7 +69,8 @@ def test_a_deleted_job_is_replaced_and_the_output_is_that_of_a_run_without_dask(
 
     def delete(progress: RunProgress) -> None:
         chains = progress.chains.values()
-        wait_for(lambda: all(chain.years == year - FIRST for chain in chains))
+        # The reads that wait may hold all threads before the last year that could be done.
+        wait_for(lambda: all(chain.years > 1 for chain in chains))
         first = sge.queue()
         assert len(first) == 2
         deleted.append(min(first, key=int))
