@@ -17,7 +17,7 @@ from bokeh.plotting import figure
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 from jinja2 import Environment, FileSystemLoader
 
-from climdask.dashboardrows import PAGE, Choice, counts_of
+from climdask.dashboardrows import PAGE, Choice, Curve, counts_of
 
 if TYPE_CHECKING:
     from climdask.dashboard import Dashboard
@@ -58,7 +58,8 @@ class _Page:
         # The buttons of the page set its value in the browser; Bokeh tells the scheduler.
         self.chosen = TextInput(name="choice", visible=False)
         self.chosen.on_change("value", self._chosen)
-        self.curves = ColumnDataSource({"at": [], "decoded": [], "written": [], "files": []})
+        self.drawn = Curve().rates()
+        self.curves = ColumnDataSource(dict(self.drawn))
         self.root = self._layout()
 
     def _layout(self) -> Any:
@@ -98,8 +99,8 @@ class _Page:
         _set(self.failures, _WORDS.failures(view.failures[:FAILURES], more))
         self._update_chains()
         _set(self.open, _WORDS.open_files(view.open_files[:OPEN_FILES], len(view.open_files)))
-        if self.curves.data["at"] != view.curves["at"]:
-            self.curves.data = dict(view.curves)
+        if view.curves is not self.drawn:
+            self.drawn, self.curves.data = view.curves, dict(view.curves)
 
     def _update_chains(self) -> None:
         found = self.dashboard.view().groups

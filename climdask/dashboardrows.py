@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice
 from pathlib import PurePath
+
+import numpy as np
+import numpy.typing as npt
 
 from climdask.progress import ChainProgress, RunProgress, clock, short_names
 
@@ -15,6 +18,9 @@ POINTS = 400  # of the curves over time, at most
 MOST_EXCEPTIONS = 10_000  # groups that a reader may have folded one by one
 STATES = ("active", "failed", "waiting", "done")
 SIGNS = {"waiting": "…", "active": "▶", "done": "✓", "failed": "✗"}
+
+
+Rates = Mapping[str, npt.NDArray[np.float64]]
 
 
 @dataclass
@@ -28,23 +34,32 @@ class Curve:
 
     points: list[tuple[float, int, int, int]] = field(default_factory=list)
     step: float = 0.0
+    _rates: Rates | None = None
 
     def add(self, at: float, counts: tuple[int, int, int]) -> None:
         """Add a point, unless the last one is recent."""
-        if self.points and at - self.points[-1][0] < self.step:
+        if self.points and at - self.points[-1][0] < max(self.step, 1e-3):
             return
+        self._rates = None
         self.points.append((at, *counts))
         if len(self.points) > POINTS:
             del self.points[1::2]
             self.step = 2 * (self.points[-1][0] - self.points[0][0]) / POINTS
 
-    def rates(self) -> dict[str, list[float]]:
-        """Return columns: seconds, and what was added per second around them; bytes in MB."""
-        pairs = [(p, q) for p, q in pairwise(self.points) if q[0] > p[0]]
-        columns = {"at": [(p[0] + q[0]) / 2 for p, q in pairs]}
-        for n, (name, unit) in enumerate((("decoded", 1e6), ("written", 1e6), ("files", 1)), 1):
-            columns[name] = [max(0.0, q[n] - p[n]) / (q[0] - p[0]) / unit for p, q in pairs]
-        return columns
+    def rates(self) -> Rates:
+        """Return columns: seconds, and what was added per second around them; bytes in MB.
+
+        The same object as long as no point was added.
+        """
+        if self._rates is None:
+            at, *counts = np.array(self.points, dtype=np.float64).reshape(-1, 4).T
+            seconds = np.diff(at)
+            decoded, written, files = (np.diff(n).clip(0) / seconds for n in counts)
+            middle = at[:-1] + seconds / 2
+            self._rates = {
+                "at": middle, "decoded": decoded / 1e6, "written": written / 1e6, "files": files
+            }  # fmt: skip
+        return self._rates
 
 
 @dataclass
@@ -268,7 +283,7 @@ class View:
     groups: Sequence[Group]
     failures: Sequence[tuple[str, str]]
     open_files: Sequence[Opening]
-    curves: Mapping[str, Sequence[float]]
+    curves: Rates
 
 
 @dataclass
