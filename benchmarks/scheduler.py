@@ -118,7 +118,7 @@ def simulate(chains: int, years: int, workers: int) -> dict[str, float]:
                 progress = RunProgress.of(plan)
                 with plugins(client, plan, context, progress):
                     Driver(client, plan, context, progress).drive()
-                    counts = client.run_on_scheduler(stop_watching, context.run_id)
+                    counts = client.run_on_scheduler(stop_watching, context.run_id)["chains"]
                 seconds = time.perf_counter() - began
                 cpu = sum(me.cpu_times()[:2]) - cpu
                 memory = me.memory_info().rss - before

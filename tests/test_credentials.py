@@ -31,7 +31,7 @@ def test_only_the_same_credentials_get_in(tmp_path: Path) -> None:
     own = temporary_credentials(tmp_path / "own").security
     foreign = temporary_credentials(tmp_path / "foreign").security
     with distributed.LocalCluster(
-        n_workers=1, processes=False, security=own, dashboard_address=None
+        n_workers=1, processes=False, security=own, dashboard_address="127.0.0.1:0"
     ) as cluster:
         address = cluster.scheduler_address
         assert address.startswith("tls://")
