@@ -32,9 +32,16 @@ from climdask.outputfolder import OutputFolder, new_run_id, write_manifest
 from climdask.plan import Limits, Plan
 from climdask.planner import make_plan
 from climdask.probing import check_headers, probe
-from climdask.profiles import BatchProfile, ExternalProfile, Profile, load_profile
+from climdask.profiles import (
+    BatchProfile,
+    ExternalProfile,
+    Profile,
+    SlurmRunnerProfile,
+    load_profile,
+)
 from climdask.progress import RunProgress, counted
 from climdask.results import RunResult
+from climdask.slurmrunner import gathered
 from climdask.state import Findings, finish_stores, prepare_stores, take_stock
 from climdask.tasks import RunContext
 
@@ -103,7 +110,7 @@ def run(
     if serial and performance_report is not None:
         raise ConfigError("--performance-report: it is Dask's own; leave out --serial")
     flow = as_workflow(workflow)
-    folder = OutputFolder(flow.output.root.expanduser().absolute())
+    folder = OutputFolder.of(flow)
     inventory = take_inventory(flow.query)
     run_id, profile = new_run_id(), load_profile(cluster)
     kind = "serial" if serial else "client" if client is not None else profile.kind
@@ -124,8 +131,11 @@ def run(
             flow.run.retries,
         )
         progress, jobs = heart.progress, None
-        if isinstance(profile, BatchProfile) and client is None and not serial:
-            jobs = stack.enter_context(open_jobs(profile, folder, run_id, progress, report))
+        ours = None if serial or client is not None else profile
+        if isinstance(ours, SlurmRunnerProfile):
+            client = stack.enter_context(gathered(ours, folder, run_id, progress))
+        elif isinstance(ours, BatchProfile):
+            jobs = stack.enter_context(open_jobs(ours, folder, run_id, progress, report))
         headers = _headers(inventory, context, jobs)
         whole = make_plan(flow, inventory, headers)
         stock = take_stock(whole, folder, inputs_unchanged=inputs_unchanged)

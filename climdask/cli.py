@@ -18,17 +18,21 @@ from climdask.api import plan, report, run
 from climdask.audit import audit
 from climdask.cancelling import Cancelling
 from climdask.config import Workflow, load, schema
+from climdask.driverscript import runner_script
 from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClimdaskError, ConfigError
 from climdask.jobscript import job_script
 from climdask.logfile import log, start_log, stop_log
 from climdask.outputfolder import OutputFolder
-from climdask.profiles import BatchProfile, load_profile
+from climdask.profiles import BatchProfile, SlurmRunnerProfile, load_profile
 from climdask.progress import clock
 from climdask.quickstart import quickstart
 from climdask.results import RunResult
 from climdask.runstatus import judge, latest_run
 from climdask.signals import answer_signals, told_to_stop
+from climdask.slurmrunner import Rank, serve, this_rank
 from climdask.statusview import show_status
+from climdask.submission import Submission, batch_profile, check_node, stopping, submit
+from climdask.submitview import await_start, take_back, told, waiting, waiting_line
 from climdask.terminal import shown, summary
 from climdask.version import __version__
 
@@ -131,6 +135,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--performance-report", type=Path, metavar="FILE.html", help="keep Dask's own report"
     )
+    # How a job of submit says what it belongs to.
+    sub.add_argument("--submission", type=Path, metavar="DIR", help=argparse.SUPPRESS)
+    sub.add_argument(
+        "--stop-after",
+        type=float,
+        metavar="SECONDS",
+        help="stop as if interrupted, such as before a walltime",
+    )
     sub = command("status", _status, "tell how a run is, or what became of it, from any host")
     sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of the run")
     sub.add_argument("--json", action="store_true", help="all of it, for programs")
@@ -145,6 +157,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of a run")
     sub.add_argument(
         "-o", "--output", type=Path, metavar="FILE.html", help="default: OUT_DIR/report.html"
+    )
+    sub = command("submit", _submit, "run as a job of a batch system: the driver, too")
+    _workflow_arguments(sub)
+    sub.add_argument("--inputs-unchanged", action="store_true", help="as for run")
+    sub.add_argument("--report", action="store_true", help="as for run")
+    sub.add_argument("--log", type=Path, metavar="FILE", help="as for run")
+    sub.add_argument("--performance-report", type=Path, metavar="FILE.html", help="as for run")
+    sub.add_argument(
+        "--wait",
+        type=float,
+        metavar="SECONDS",
+        help="wait until it runs, at most so long, and say where its dashboard is",
     )
     sub = command("audit", _audit, "prove from the traces that no file was open twice at once")
     sub.add_argument("out", nargs="+", type=Path, metavar="OUT_DIR", help="output folder of a run")
@@ -194,15 +218,23 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    result = run(
-        _load(arguments),
-        cluster=arguments.cluster,
-        serial=arguments.serial,
-        inputs_unchanged=arguments.inputs_unchanged,
-        view=partial(shown, quiet=arguments.quiet, plain=arguments.plain, log=log),
-        report=_print,
-        performance_report=arguments.performance_report,
-    )
+    profile = load_profile(arguments.cluster)
+    if isinstance(profile, SlurmRunnerProfile) and (rank := this_rank()).role != "driver":
+        return _serve(arguments, profile, rank)
+    workflow = _load(arguments)
+    submission = Submission(arguments.submission) if arguments.submission else None
+    if submission:
+        check_node(profile)
+    with stopping(arguments.stop_after, submission):
+        result = run(
+            workflow,
+            cluster=profile,
+            serial=arguments.serial,
+            inputs_unchanged=arguments.inputs_unchanged,
+            view=partial(shown, quiet=arguments.quiet, plain=arguments.plain, log=log),
+            report=_print,
+            performance_report=arguments.performance_report,
+        )
     code = _end(result)
     if arguments.report:
         _report_at_the_end(result.folder.root)
@@ -227,8 +259,41 @@ def _report_page(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _serve(arguments: argparse.Namespace, profile: SlurmRunnerProfile, rank: Rank) -> int:
+    try:
+        folder = OutputFolder.of(_load(arguments))
+    except ConfigError:  # which the driver tells
+        return EXIT_USER
+    return serve(profile, folder, rank)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    profile = batch_profile(load_profile(arguments.cluster), str(arguments.cluster or "--cluster"))
+    options = [
+        f"--{flag.replace('_', '-')}"
+        for flag in ("inputs_unchanged", "report")
+        if getattr(arguments, flag)
+    ]
+    for key in ("log", "performance_report"):
+        if path := getattr(arguments, key):
+            options += [f"--{key.replace('_', '-')}", str(path.expanduser().absolute())]
+    workflow = _load(arguments)
+    submission, made = submit(workflow, profile, options)
+    for note in (*made.notes, *made.failures.values()):
+        _print(f"note: {note}")
+    for line in told(submission, made):
+        _print(line)
+    if arguments.wait is None:
+        return EXIT_DONE
+    return await_start(OutputFolder.of(workflow), submission, arguments.wait, _print)
+
+
 def _status(arguments: argparse.Namespace) -> int:
     folder = _output(arguments)
+    if (submitted := waiting(folder)) and not arguments.json:
+        _print(waiting_line(submitted))
+        if not folder.statuses():
+            return EXIT_DONE
     run_id = latest_run(folder)
     if arguments.json:
         verdict = judge(folder, run_id)
@@ -240,6 +305,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _cancel(arguments: argparse.Namespace) -> int:
     folder = _output(arguments)
+    if (submitted := waiting(folder)) and not take_back(submitted, _print):
+        return EXIT_FAILED
+    if submitted and not folder.statuses():
+        return EXIT_DONE
     return Cancelling(folder, latest_run(folder), arguments.timeout, _print).act()
 
 
@@ -328,7 +397,8 @@ def _cluster(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"{arguments.profile}: kind: {profile.kind}: its workers are no jobs of a batch system"
         )
-    print(job_script(profile), end="")
+    made = runner_script(profile) if isinstance(profile, SlurmRunnerProfile) else None
+    print(made or job_script(profile), end="")
     return EXIT_DONE
 
 

@@ -45,7 +45,7 @@ WORKER_SETTINGS = {
 
 # Ctrl-C, the end of a terminal, and a batch system that ends a job reach every process; the run
 # alone answers, and closes its workers.
-_DEAF = """
+DEAF = """
 import signal
 
 def dask_setup(worker):
@@ -154,7 +154,7 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         raise TypeError(profile)
     settings: dict[str, Any] = {
         **scheduler_settings(profile.dashboard),
-        "distributed.worker.preload": [_DEAF],
+        "distributed.worker.preload": [DEAF],
         **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in ALLOCATION.items()},
     }
     if profile.scratch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,16 @@ class Credentials:
             for kind, path in (("cert", self.cert), ("key", self.key))
         }
         return distributed.Security(tls_ca_file=str(self.ca_file), require_encryption=True, **files)
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Where the files are, for other processes of the run."""
+        return {"ca_file": str(self.ca_file), "cert": str(self.cert), "key": str(self.key)}
+
+    @classmethod
+    def at(cls, paths: Mapping[str, str]) -> Credentials:
+        """Return what :attr:`paths` told."""
+        return cls(*(Path(paths[name]) for name in ("ca_file", "cert", "key")))
 
 
 def temporary_credentials(folder: Path) -> Credentials:

@@ -197,11 +197,21 @@ class Driver:
         while waiting or self.left:
             while waiting and len(self.left) < self.plan.at_once:
                 done.update(self._submit(waiting.popleft()))
-            while not done.has_ready():
-                self.check()
+            while self._go_on() and not done.has_ready():
                 time.sleep(WAIT)
             future, _ = next(done)
             self._ended(future)
+
+    def _go_on(self) -> bool:
+        """Return true, while there is hope.
+
+        Raises:
+            ClimdaskError: the cluster cannot do the work.
+        """
+        if self.client.status != "running":  # the client would try for long, but its tasks are gone
+            raise ClimdaskError("the Dask scheduler has gone; run again to go on from here")
+        self.check()
+        return True
 
     def homes_left(self) -> int:
         """Return how many homes have work to do."""

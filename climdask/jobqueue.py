@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -40,6 +41,7 @@ from climdask.gridengine import qstat
 from climdask.jobscript import (
     SYSTEMS,
     check_programs,
+    example_job,
     import_jobqueue,
     inheritable,
     job_class,
@@ -51,6 +53,7 @@ from climdask.outputfolder import OutputFolder
 from climdask.plan import Limits
 from climdask.profiles import BatchProfile
 from climdask.progress import RunProgress
+from climdask.tunnel import tunnel
 
 AT_ONCE = 4  # submissions, so that the batch system is not flooded
 LOOK_INTERVAL = 0.5  # seconds between two looks at the workers
@@ -286,14 +289,6 @@ def prefix_of(link: str) -> str | None:
     return "/".join(link.split("/")[3:-1]) or None
 
 
-def tunnel(link: str) -> str:
-    """Return the command that brings a dashboard of this host to the user's own machine."""
-    host, login = socket.gethostname(), os.environ.get("SLURM_SUBMIT_HOST")
-    port = link.split("/")[2].rpartition(":")[2]
-    over = f"-J {login} " if login and login != host else ""  # nobody logs into a compute node
-    return f"ssh -N {over}-L {port}:localhost:{port} {host}"
-
-
 def _start(
     profile: BatchProfile,
     credentials: Credentials,
@@ -326,7 +321,8 @@ def _start(
             raise ClusterError(f"cluster: the Dask scheduler does not start: {error}") from error
     watch.progress.scheduler = cluster.scheduler_address
     if client.dashboard_link:
-        report(f"note: the dashboard on your own machine: {tunnel(client.dashboard_link)}")
+        watch.progress.dashboard = client.dashboard_link
+        watch.progress.tunnel = tunnel(client.dashboard_link, socket.gethostname())
     return JobCluster(profile, cluster, client, watch, report)
 
 
@@ -346,7 +342,7 @@ def _cluster_class() -> Any:
 def _submitting(profile: BatchProfile, limits: Limits, watch: JobWatch) -> Any:
     """Return the job class of a run: it notes ids and refusals, and submits a few at a time."""
     gate = asyncio.Semaphore(AT_ONCE)
-    base = job_class(profile, limits)
+    base = speaking(job_class(profile, limits))
 
     class Job(base):  # type: ignore[misc, valid-type]
         async def start(self) -> None:
@@ -363,6 +359,13 @@ def _submitting(profile: BatchProfile, limits: Limits, watch: JobWatch) -> Any:
                 await super().close()
             self.status = distributed.Status.closed
 
+    return Job
+
+
+def speaking(base: Any) -> Any:
+    """Return a job class that calls the batch system in the right environment, and hears it out."""
+
+    class Job(base):  # type: ignore[misc]
         @staticmethod
         async def _call(command: Sequence[str], **more: Any) -> str:
             # bsub's words are wanted too.
@@ -370,6 +373,21 @@ def _submitting(profile: BatchProfile, limits: Limits, watch: JobWatch) -> Any:
             return str(await base._call(command, env=inheritable(os.environ), **more))
 
     return Job
+
+
+def submit_script(profile: BatchProfile, script: Path) -> str:
+    """Put the script of a job into the queue; return the job's id.
+
+    Raises:
+        ClusterError: the batch system does not take it, in its own words.
+    """
+    check_programs(profile)
+    job = example_job(profile, script.parent, wrap=speaking)
+    try:
+        words = asyncio.run(job._submit_job(str(script)))
+        return str(job._job_id_from_submit_output(words))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(refusal(error)) from None
 
 
 def refusal(error: Exception) -> str:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -331,25 +331,47 @@ def job_script(
     Raises:
         UserError: dask-jobqueue is not installed, or a key is wrong.
     """
-    return str(_example(profile, logs, credentials, address).job_script())
+    return str(example_job(profile, logs, credentials, address).job_script())
 
 
-def job_header(profile: BatchProfile, *, logs: Path, name: str) -> str:
+def job_header(profile: BatchProfile, *, logs: Path, name: str, skip: Sequence[str] = ()) -> str:
     """Return the lines for the batch system at the top of a job's script, as a worker's has them.
+
+    Args:
+        profile: says what the job needs.
+        logs: folder of its log.
+        name: of the job.
+        skip: words; lines of dask-jobqueue with one of them are left out.
 
     Raises:
         UserError: dask-jobqueue is not installed, or a key is wrong.
     """
-    return str(_example(profile, logs, None, "", job_name=name).job_header)
+    job = example_job(profile, logs, job_name=name, job_directives_skip=list(skip))
+    return str(job.job_header)
 
 
-def _example(
-    profile: BatchProfile, logs: Path, credentials: Credentials | None, address: str, **more: Any
+def example_job(
+    profile: BatchProfile,
+    logs: Path,
+    credentials: Credentials | None = None,
+    address: str = "",
+    wrap: Callable[[Any], Any] = lambda job: job,
+    **more: Any,
 ) -> Any:
+    """Return dask-jobqueue's job of a profile, which belongs to no cluster.
+
+    Args:
+        profile, logs, credentials, address: what its script tells.
+        wrap: makes another class of its class.
+        more: further keywords of dask-jobqueue.
+
+    Raises:
+        UserError: dask-jobqueue is not installed, or a key is wrong.
+    """
     options = job_options(profile, logs, credentials or credentials_in(logs.parent / "tls"))
     options |= {"interface": profile.interface, "protocol": "tls://", **more}
     limits = batch_limits(profile, profile.jobs * profile.processes)
     with dask.config.set(jobqueue_defaults()), ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # of dask-jobqueue's, about its own keywords
-        return job_class(profile, limits)(address, name="climdask-0", **options)
+        return wrap(job_class(profile, limits))(address, name="climdask-0", **options)

@@ -22,7 +22,7 @@ LOG_LINES = 5  # of a log's end, in a message
 # States of a job of SLURM that has ended through no fault of its own.
 _BLAMELESS = {"CANCELLED", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", ""}
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
-_ALIVE = _WAITING | {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "STOPPED",
+ALIVE = _WAITING | {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "STOPPED",
                      "RESIZING", "SIGNALING"}  # fmt: skip
 _CURES = {
     "OUT_OF_MEMORY": "; raise memory in the profile if that goes on",
@@ -150,7 +150,7 @@ class JobWatch:
     def over(self, ids: Collection[str]) -> bool:
         """Whether the batch system says that some jobs have ended or are about to."""
         answer = self.ask(ids) if self.ask else None
-        left = _ALIVE - {"COMPLETING"}
+        left = ALIVE - {"COMPLETING"}
         return answer is not None and not any(state in left for state, _ in answer.values())
 
     def _question(self, now: float) -> list[WorkerJob]:
@@ -167,11 +167,11 @@ class JobWatch:
             return []
         for job in waiting:
             state, _ = answer.get(job.id, ("", ""))
-            if state in _ALIVE:
+            if state in ALIVE:
                 self.progress.jobs[job.id] = state.lower()
         self._explain(answer)
         self._tell_why(late, answer, now)
-        ended = [job for job in waiting if answer.get(job.id, ("", ""))[0] not in _ALIVE]
+        ended = [job for job in waiting if answer.get(job.id, ("", ""))[0] not in ALIVE]
         for job in ended:
             self._unborn(job, *answer.get(job.id, ("", "")))
         return ended
@@ -180,7 +180,7 @@ class JobWatch:
         """Tell how lost jobs had ended, once it is known."""
         for job_id in list(self.lost):
             state, _ = answer.get(job_id, ("", ""))
-            if state in _ALIVE:  # it is being cancelled
+            if state in ALIVE:  # it is being cancelled
                 continue
             del self.lost[job_id]
             if state and state != "CANCELLED":

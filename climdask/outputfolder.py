@@ -20,6 +20,7 @@ from typing import Any
 import filelock
 
 from climdask.atomicfiles import atomically, remove_temporaries
+from climdask.config import Workflow
 from climdask.errors import OutputError, UserError
 
 
@@ -28,6 +29,11 @@ class OutputFolder:
     """An output folder and the places in it."""
 
     root: Path
+
+    @classmethod
+    def of(cls, workflow: Workflow) -> OutputFolder:
+        """Return the output folder of a workflow."""
+        return cls(workflow.output.root.expanduser().absolute())
 
     @property
     def state(self) -> Path:
@@ -62,6 +68,11 @@ class OutputFolder:
     def cancel_request(self, run_id: str) -> Path:
         """Return the file whose presence asks a run to stop; it says who asks."""
         return self.run(run_id) / "cancel"
+
+    @property
+    def submissions(self) -> Path:
+        """The folder of what was put into the queue of a batch system."""
+        return self.state / "submissions"
 
     def traces(self) -> list[Path]:
         """Return the trace folders of all runs, the oldest first."""

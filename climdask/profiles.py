@@ -153,6 +153,17 @@ class SlurmRunnerProfile(BatchProfile):
 
     kind: Literal["slurm-runner"]
 
+    @model_validator(mode="after")
+    def _all_is_one_allocation(self) -> SlurmRunnerProfile:
+        if useless := sorted(self.driver.model_fields_set - {"resubmit"}):
+            raise ValueError(
+                f"driver.{useless[0]}: a runner's driver has no job of its own; say it of the "
+                "allocation, outside of driver"
+            )
+        if "pending_after" in self.model_fields_set:
+            raise ValueError("pending_after: no jobs of a runner's workers wait; leave it out")
+        return self
+
 
 class PbsProfile(BatchProfile):
     """Workers are jobs of PBS."""
@@ -185,17 +196,7 @@ class HTCondorProfile(BatchProfile):
     disk: str | int = Field("4GiB", description="Of a job, which HTCondor wants to know.")
 
 
-Profile = (
-    LocalProfile
-    | ExternalProfile
-    | SlurmProfile
-    | SlurmRunnerProfile
-    | PbsProfile
-    | LsfProfile
-    | SgeProfile
-    | OarProfile
-    | HTCondorProfile
-)
+Profile = LocalProfile | ExternalProfile | BatchProfile
 _KINDS: Mapping[str, type[Profile]] = {
     "local": LocalProfile,
     "external": ExternalProfile,

@@ -104,6 +104,7 @@ class RunProgress:
         dashboard, scheduler: their addresses; empty where there is none.
         jobs: state of each batch job of the run, by its id.
         note: what the user should know now, such as why jobs wait.
+        tunnel: the command that brings the dashboard to the user's own machine.
         work: files open now, bytes decoded and written, and how fast.
     """
 
@@ -113,6 +114,7 @@ class RunProgress:
     jobs: dict[str, str] = field(default_factory=dict)
     note: str = ""
     work: Work = field(default_factory=Work)
+    tunnel: str = ""
     began: float = field(default_factory=time.monotonic)
     ended: float = 0.0
 
@@ -128,7 +130,7 @@ class RunProgress:
     def restored(cls, content: Mapping[str, Any]) -> RunProgress:
         """Return what :attr:`content` told; its clock goes on."""
         rows = [ChainProgress.restored(row) for row in content["chains"]]
-        told = {key: content[key] for key in ("dashboard", "scheduler", "jobs", "note")}
+        told = {key: content[key] for key in ("dashboard", "scheduler", "jobs", "note", "tunnel")}
         return cls(
             {row.id: row for row in rows}, **told, work=Work(**content["work"]),
             began=time.monotonic() - content["elapsed"],
@@ -151,6 +153,7 @@ class RunProgress:
             "dashboard": self.dashboard,
             "jobs": dict(self.jobs),
             "note": self.note,
+            "tunnel": self.tunnel,
             "work": asdict(self.work),
             "chains": [row.content for row in list(self.chains.values())],
         }

@@ -29,6 +29,8 @@ MANY = 20  # chains that moved; of more, plain lines tell only what changed its 
 BAR, MIN_BAR = 24, 6  # columns of a progress bar, at most and at least
 _COLORS = {"waiting": "dim", "active": "cyan", "done": "green", "failed": "red"}
 
+TUNNEL = "dashboard on your own machine"  # before the command that brings it there
+
 Tell = Callable[[str], object]
 
 
@@ -121,6 +123,8 @@ def _foot(progress: RunProgress) -> list[Text]:
         told.append(Text(progress.note, "yellow"))
     if progress.dashboard and not progress.ended:
         told.append(Text(f"dashboard: {progress.dashboard}", "dim"))
+    if progress.tunnel and not progress.ended:
+        told.append(Text(f"{TUNNEL}: {progress.tunnel}", "dim"))
     failures = [Text(f"{name}: {why}", "red") for name, why in progress.failures.items()]
     return told + failures[:5]
 
@@ -225,7 +229,9 @@ class _Lines:
 
     def _of_the_run(self) -> list[str]:
         run = self.progress
-        facts = {"dashboard": run.dashboard, "jobs": jobs(run), "note": run.note}
+        facts = {
+            "dashboard": run.dashboard, TUNNEL: run.tunnel, "jobs": jobs(run), "note": run.note,
+        }  # fmt: skip
         return [f"{what}: {text}" for what, text in facts.items() if self._is_new(what, text)]
 
     def _is_new(self, what: str, *now: Any) -> bool:

@@ -41,7 +41,7 @@ def test_a_shipped_profile_loads_and_its_comments_name_every_key(path: Path) -> 
 
 
 def test_the_profiles_that_the_design_names_are_shipped() -> None:
-    kinds = ("local", "external", "slurm", "pbs", "lsf", "sge", "oar", "htcondor")
+    kinds = ("local", "external", "slurm", "slurm-runner", "pbs", "lsf", "sge", "oar", "htcondor")
     assert set(kinds) <= {path.stem for path in SHIPPED}
 
 

@@ -1,0 +1,333 @@
+"""Submissions: the driver in a batch job of its own, which follows itself before its walltime.
+
+What was submitted lies frozen in ``<output>/.climdask/submissions``: the workflow and the profile
+as they were, the job script, the ids of its jobs and their logs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from climdask.api import plan
+from climdask.atomicfiles import atomically
+from climdask.config import Workflow
+from climdask.driverscript import driver_script
+from climdask.errors import ClusterError, ConfigError, OutputError
+from climdask.files import default_lock_dir
+from climdask.jobqueue import submit_script
+from climdask.jobscript import check_programs, inheritable, job_script
+from climdask.jobwatch import ALIVE, squeue
+from climdask.outputfolder import OutputFolder, new_run_id, write_text
+from climdask.plan import Limits, Plan
+from climdask.profiles import (
+    BatchProfile,
+    HTCondorProfile,
+    Profile,
+    SlurmProfile,
+    SlurmRunnerProfile,
+    load_profile,
+)
+from climdask.signals import told_to_stop
+
+RUNNER = "cluster/slurm-runner.yaml"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A driver's job, and those that follow it."""
+
+    folder: Path
+
+    @property
+    def script(self) -> Path:
+        """The job script."""
+        return self.folder / "driver.sh"
+
+    @property
+    def workflow(self) -> Path:
+        """The workflow as it was."""
+        return self.folder / "workflow.yaml"
+
+    @property
+    def cluster(self) -> Path:
+        """The cluster profile as it was."""
+        return self.folder / "cluster.yaml"
+
+    @property
+    def profile(self) -> BatchProfile:
+        """The cluster profile as it was.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        return batch_profile(load_profile(self.cluster), str(self.cluster))
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The ids of its jobs, in order."""
+        try:
+            return tuple((self.folder / "jobs").read_text(encoding="utf-8").split())
+        except OSError:
+            return ()
+
+    @property
+    def latest_log(self) -> Path:
+        """The log of the latest job; where a batch system names logs itself, its folder."""
+        if self.profile.kind in ("slurm", "slurm-runner"):
+            return self.folder / f"{self.jobs[-1]}.log"
+        return self.folder
+
+    def submit(self) -> str:
+        """Put a job into the queue; return its id.
+
+        Raises:
+            ClusterError: the batch system does not take it, in its own words.
+        """
+        job_id = submit_script(self.profile, self.script)
+        ids = "\n".join((*self.jobs, job_id, ""))
+        atomically(self.folder / "jobs", lambda temporary: write_text(temporary, ids))
+        return job_id
+
+    def follow(self) -> str:
+        """Put the next job into the queue, if there may be one; return what to tell."""
+        resubmit = self.profile.driver.resubmit
+        if (self.folder / "cancelled").exists():
+            return "its submission was cancelled"
+        if len(self.jobs) > resubmit:
+            return (
+                f"the job has followed itself {resubmit} times, as driver.resubmit allows; submit "
+                "again to go on from here"
+            )
+        try:
+            job_id = self.submit()
+        except ClusterError as error:
+            return f"the next job is refused: {error}; submit again to go on from here"
+        return f"job {job_id} goes on from here ({len(self.jobs) - 1} of {resubmit})"
+
+    def cancel(self) -> None:
+        """Let no job follow any more."""
+        (self.folder / "cancelled").touch()
+
+
+def submit(
+    flow: Workflow, profile: BatchProfile, options: Sequence[str] = ()
+) -> tuple[Submission, Plan]:
+    """Put the driver of a workflow into the queue; mistakes are told before.
+
+    Args:
+        flow: the workflow.
+        profile: the cluster profile.
+        options: further options of ``climdask run``.
+
+    Returns:
+        The submission, and the plan of a run into an empty output folder.
+
+    Raises:
+        UserError: the workflow cannot be run, or the batch system takes no job.
+    """
+    made = plan(flow, cluster=profile)
+    check_submission(profile)
+    folder = OutputFolder.of(flow)
+    with folder.claimed():
+        _check_queue(folder, profile)
+        submission = _prepare(flow, profile, folder, made.limits, options)
+        try:
+            submission.submit()
+        except ClusterError:
+            shutil.rmtree(submission.folder, ignore_errors=True)
+            raise
+    return submission, made
+
+
+def submissions(folder: OutputFolder) -> list[Submission]:
+    """Return what was submitted for an output folder, the oldest first."""
+    return [Submission(path.parent) for path in sorted(folder.submissions.glob("*/driver.sh"))]
+
+
+def batch_profile(profile: Profile, name: str) -> BatchProfile:
+    """Return a profile whose driver can be submitted.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if isinstance(profile, HTCondorProfile):
+        raise ConfigError(
+            f"{name}: kind: htcondor: its jobs have no shell script to submit; use climdask run on "
+            "a submit node"
+        )
+    if not isinstance(profile, BatchProfile):
+        raise ConfigError(
+            f"{name}: kind: {profile.kind}: submit needs a batch system, such as kind: slurm; use "
+            "climdask run, or give a profile with --cluster"
+        )
+    return profile
+
+
+# ---------------------------------------------------------------- preparing
+
+
+def _prepare(
+    flow: Workflow,
+    profile: BatchProfile,
+    folder: OutputFolder,
+    limits: Limits,
+    options: Sequence[str],
+) -> Submission:
+    """Write the files of a submission; nothing is submitted yet."""
+    made = Submission(folder.submissions / new_run_id())
+    command = [
+        *("run", made.workflow, "--cluster", made.cluster),
+        *("--submission", made.folder, *options),
+    ]
+    texts = {
+        made.workflow: _yaml(frozen_workflow(flow)),
+        made.cluster: _yaml(frozen_profile(profile)),
+        made.script: driver_script(profile, made.script, limits, command),
+    }
+    for path, text in texts.items():
+        made.folder.mkdir(parents=True, exist_ok=True)
+        atomically(path, partial(write_text, text=text))
+    made.script.chmod(0o755)
+    return made
+
+
+def _check_queue(folder: OutputFolder, profile: BatchProfile) -> None:
+    """Refuse what would come twice.
+
+    Raises:
+        OutputError: a job of an earlier submission waits or runs.
+    """
+    ids = [job for submission in submissions(folder) for job in submission.jobs]
+    if not ids or not isinstance(profile, SlurmProfile | SlurmRunnerProfile):
+        return
+    found = squeue(ids) or {}
+    for job, (state, _) in found.items():
+        if state in ALIVE:
+            raise OutputError(
+                f"output.root: job {job} for {folder.root} is in the queue already ({state}); wait "
+                f"for it, stop it with climdask cancel {folder.root}, or choose another folder "
+                "with --out"
+            )
+
+
+def frozen_workflow(flow: Workflow) -> dict[str, Any]:
+    """Return a workflow as a mapping that means the same in any folder and environment."""
+    content: dict[str, Any] = flow.model_dump(mode="json", exclude_unset=True)
+    lock_dir = flow.run.lock_dir or default_lock_dir()
+    for section, key, path in (
+        ("input", "root", flow.input.root),
+        ("output", "root", flow.output.root),
+        ("run", "lock_dir", lock_dir),
+    ):
+        content.setdefault(section, {})[key] = str(path.expanduser().absolute())
+    return content
+
+
+def frozen_profile(profile: BatchProfile) -> dict[str, Any]:
+    """Return a profile as a mapping that means the same in any folder."""
+    content: dict[str, Any] = profile.model_dump(mode="json", exclude_unset=True)
+    if profile.logs is not None:
+        content["logs"] = str(profile.logs.expanduser().absolute())
+    for key, path in profile.security or ():
+        content["security"][key] = str(path.expanduser().absolute())
+    return {"kind": profile.kind, **content}
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    head = "# As it was when it was submitted; its job goes by this copy.\n"
+    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def check_submission(profile: BatchProfile) -> None:
+    """Ask the batch system whether it would take a job of workers, from this host.
+
+    Raises:
+        ClusterError: it would not, in its own words.
+    """
+    check_programs(profile)
+    if not isinstance(profile, SlurmProfile):
+        return  # a runner submits nothing, and other systems cannot be asked
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "worker.sh"
+        script.write_text(job_script(profile, logs=Path(folder)), encoding="utf-8")
+        done = subprocess.run(
+            ["sbatch", "--test-only", str(script)],
+            env=inheritable(os.environ), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise ClusterError((done.stderr or done.stdout).strip())
+
+
+def check_node(profile: Profile) -> None:
+    """Check within a job that its node may submit more of them.
+
+    Raises:
+        ClusterError: it may not.
+    """
+    if not isinstance(profile, SlurmProfile):
+        return
+    try:
+        check_submission(profile)
+    except ClusterError as error:
+        raise ClusterError(
+            f"jobs cannot be submitted from this compute node, {socket.gethostname()}: {error}\n"
+            f"cluster: use kind: slurm-runner ({RUNNER}): one allocation for all, and nothing is "
+            "submitted from within"
+        ) from None
+
+
+# ---------------------------------------------------------------- in the job
+
+
+class TimeIsUp(KeyboardInterrupt):
+    """Interrupts a run before its walltime."""
+
+
+@contextmanager
+def stopping(seconds: float | None, submission: Submission | None) -> Iterator[None]:
+    """Interrupt the block after some seconds; its job, if it is one, then follows itself.
+
+    A block that ends by itself, fails, or is interrupted from outside is not followed.
+
+    Raises:
+        TimeIsUp: it was interrupted, whatever came of that; with what comes next.
+    """
+    if seconds is None:
+        yield
+        return
+
+    rang = threading.Event()
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if not told_to_stop.is_set():  # and else it is stopping already
+            rang.set()
+            raise TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    try:
+        yield
+    except BaseException:
+        if not rang.is_set():
+            raise
+        what_next = submission.follow() if submission else "run again to go on from here"
+        raise TimeIsUp(f"stopped before the walltime: {what_next}") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
