@@ -102,8 +102,8 @@ def _started(
             lacking(f"{program} is not installed; cluster/{script.name} install")
     # Sockets below it have short names, and two sandboxes have nothing in common.
     folder = Path(tempfile.mkdtemp(prefix="sandbox-", dir="/tmp"))
-    port = str(random.randrange(20_000, 30_000, 20))
-    env = {**os.environ, "SANDBOX_DIR": str(folder), "SANDBOX_PORT": port, **settings}
+    port = next(filter(_free, iter(lambda: random.randrange(20_000, 30_000, 20), None)))
+    env = {**os.environ, "SANDBOX_DIR": str(folder), "SANDBOX_PORT": str(port), **settings}
     try:
         up = _script(script, "up", env)
         if up.returncode:
@@ -114,6 +114,15 @@ def _started(
     finally:
         _script(script, "clean", env)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free(first: int, ports: int = 20) -> bool:
+    """Whether nobody listens on some ports of this machine."""
+    for port in range(first, first + ports):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return False
+    return True
 
 
 def _script(script: Path, verb: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
