@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from climdask.api import plan, report, run
+from climdask.arguments import parse
 from climdask.audit import audit
 from climdask.cancelling import Cancelling
 from climdask.config import Workflow, load, schema
@@ -34,7 +35,6 @@ from climdask.statusview import show_status
 from climdask.submission import Submission, batch_profile, check_node, stopping, submit
 from climdask.submitview import await_start, take_back, told, waiting, waiting_line
 from climdask.terminal import shown, summary
-from climdask.version import __version__
 
 EXIT_INTERRUPTED = 130
 _INTERRUPTED = Exception("interrupted; run again to go on from here")
@@ -46,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if all was done, 1 if something failed, 2 for a user's mistake, 130 if interrupted.
     """
-    arguments = _parser().parse_args(argv, argparse.Namespace(debug=False, log=None))
+    arguments = parse(argv)
     answer_signals()
     try:
         if arguments.log:
             start_log(arguments.log)
-        code: int = arguments.command(arguments)
+        code: int = COMMANDS[arguments.command](arguments)
     except ClimdaskError as error:
         return _report(error, error.exit_code, debug=arguments.debug)
     except KeyboardInterrupt as error:
@@ -82,130 +82,15 @@ def _report(
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--debug",
-        action="store_true",
-        default=argparse.SUPPRESS,  # or the command's default would undo: climdask --debug run
-        help="show where an error comes from",
-    )
-    parser = argparse.ArgumentParser(
-        prog="climdask", parents=[common],
-        description="Rolling 30-year daily climate normals from daily climate-model output.",
-        epilog="Exit codes: 0 all done, 1 something failed, 2 a mistake in what was given.",
-    )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"climdask {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(
-        name: str, act: Callable[[argparse.Namespace], int], text: str
-    ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, parents=[common])
-        sub.set_defaults(command=act)
-        return sub
-
-    sub = command(
-        "quickstart", _quickstart, "make a small data set, run it, and show where to look"
-    )
-    sub.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        default=Path("climdask-quickstart"),
-        help="folder to make (default: %(default)s)",
-    )
-    sub = command("plan", _plan, "show what a run would do")
-    _workflow_arguments(sub)
-    sub.add_argument("--check", action="store_true", help="open the header of every file")
-    sub = command("run", _run, "make the normals; what is there already is kept")
-    _workflow_arguments(sub)
-    sub.add_argument("--serial", action="store_true", help="in this process, without Dask")
-    sub.add_argument(
-        "--inputs-unchanged",
-        action="store_true",
-        help="accept input files with new times, after an archive was restored",
-    )
-    sub.add_argument("--quiet", action="store_true", help="show no progress")
-    sub.add_argument("--report", action="store_true", help="write report.html when it is done")
-    sub.add_argument("--plain", action="store_true", help="show lines, also on a terminal")
-    sub.add_argument(
-        "--log", type=Path, metavar="FILE", help="append all that is told, with date and time"
-    )
-    sub.add_argument(
-        "--performance-report", type=Path, metavar="FILE.html", help="keep Dask's own report"
-    )
-    # How a job of submit says what it belongs to.
-    sub.add_argument("--submission", type=Path, metavar="DIR", help=argparse.SUPPRESS)
-    sub.add_argument(
-        "--stop-after",
-        type=float,
-        metavar="SECONDS",
-        help="stop as if interrupted, such as before a walltime",
-    )
-    sub = command("status", _status, "tell how a run is, or what became of it, from any host")
-    sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of the run")
-    sub.add_argument("--json", action="store_true", help="all of it, for programs")
-    sub.add_argument("--watch", action="store_true", help="until the run is over")
-    sub = command("cancel", _cancel, "stop a run and its jobs, from any host")
-    sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of the run")
-    sub.add_argument(
-        "--timeout", type=float, default=120.0, metavar="SECONDS",
-        help="how long to wait until it is over (default: %(default)s)",
-    )  # fmt: skip
-    sub = command("report", _report_page, "write what a run made as one HTML file, with maps")
-    sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of a run")
-    sub.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.html", help="default: OUT_DIR/report.html"
-    )
-    sub = command("submit", _submit, "run as a job of a batch system: the driver, too")
-    _workflow_arguments(sub)
-    sub.add_argument("--inputs-unchanged", action="store_true", help="as for run")
-    sub.add_argument("--report", action="store_true", help="as for run")
-    sub.add_argument("--log", type=Path, metavar="FILE", help="as for run")
-    sub.add_argument("--performance-report", type=Path, metavar="FILE.html", help="as for run")
-    sub.add_argument(
-        "--wait",
-        type=float,
-        metavar="SECONDS",
-        help="wait until it runs, at most so long, and say where its dashboard is",
-    )
-    sub = command("audit", _audit, "prove from the traces that no file was open twice at once")
-    sub.add_argument("out", nargs="+", type=Path, metavar="OUT_DIR", help="output folder of a run")
-    sub.add_argument("--last", action="store_true", help="the latest run only")
-    sub = command("cluster", _cluster, "show what a cluster profile asks of the batch system")
-    sub.add_argument("action", choices=["show"], help="print the script of a worker's job")
-    sub.add_argument("profile", type=Path, metavar="CLUSTER.yaml")
-    sub = command("plot", _plot, "draw one normal as a picture (PNG): a quick look")
-    sub.add_argument("file", type=Path, metavar="FILE", help="a NetCDF file or Zarr store")
-    what = sub.add_mutually_exclusive_group()
-    what.add_argument("--annual", action="store_true", help="map of the annual mean (default)")
-    what.add_argument("--day", metavar="MM-DD|N", help="map of one day")
-    what.add_argument(
-        "--point", nargs=2, type=float, metavar=("LAT", "LON"), help="annual cycle at a place"
-    )
-    sub.add_argument("--target-year", type=int, metavar="Y", help="of a Zarr store")
-    sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: FILE's name, here")
-    command("schema", _schema, "print the JSON schema of the workflow YAML, for editors")
-    return parser
-
-
-def _workflow_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("workflow", type=Path, metavar="WORKFLOW.yaml")
-    sub.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="default: this machine")
-    sub.add_argument("--out", type=Path, metavar="DIR", help="instead of output.root")
-    sub.add_argument("--input-root", type=Path, metavar="DIR", help="instead of input.root")
-
-
-def _load(arguments: argparse.Namespace) -> Workflow:
+def _load(arguments: Namespace) -> Workflow:
     return load(arguments.workflow, input_root=arguments.input_root, output_root=arguments.out)
 
 
-def _quickstart(arguments: argparse.Namespace) -> int:
+def _quickstart(arguments: Namespace) -> int:
     return _end(quickstart(arguments.folder, view=shown, report=_print))
 
 
-def _plan(arguments: argparse.Namespace) -> int:
+def _plan(arguments: Namespace) -> int:
     workflow = _load(arguments)
     try:
         made = plan(workflow, cluster=arguments.cluster, check=arguments.check)
@@ -217,7 +102,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if made.failures else EXIT_DONE
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     profile = load_profile(arguments.cluster)
     if isinstance(profile, SlurmRunnerProfile) and (rank := this_rank()).role != "driver":
         return _serve(arguments, profile, rank)
@@ -254,12 +139,12 @@ def _report_at_the_end(out: Path) -> None:
         )
 
 
-def _report_page(arguments: argparse.Namespace) -> int:
+def _report_page(arguments: Namespace) -> int:
     print(report(arguments.out, arguments.output, tell=lambda line: print(line, file=sys.stderr)))
     return EXIT_DONE
 
 
-def _serve(arguments: argparse.Namespace, profile: SlurmRunnerProfile, rank: Rank) -> int:
+def _serve(arguments: Namespace, profile: SlurmRunnerProfile, rank: Rank) -> int:
     try:
         folder = OutputFolder.of(_load(arguments))
     except ConfigError:  # which the driver tells
@@ -267,7 +152,7 @@ def _serve(arguments: argparse.Namespace, profile: SlurmRunnerProfile, rank: Ran
     return serve(profile, folder, rank)
 
 
-def _submit(arguments: argparse.Namespace) -> int:
+def _submit(arguments: Namespace) -> int:
     profile = batch_profile(load_profile(arguments.cluster), str(arguments.cluster or "--cluster"))
     options = [
         f"--{flag.replace('_', '-')}"
@@ -288,7 +173,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     return await_start(OutputFolder.of(workflow), submission, arguments.wait, _print)
 
 
-def _status(arguments: argparse.Namespace) -> int:
+def _status(arguments: Namespace) -> int:
     folder = _output(arguments)
     if (submitted := waiting(folder)) and not arguments.json:
         _print(waiting_line(submitted))
@@ -303,7 +188,7 @@ def _status(arguments: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def _cancel(arguments: argparse.Namespace) -> int:
+def _cancel(arguments: Namespace) -> int:
     folder = _output(arguments)
     if (submitted := waiting(folder)) and not take_back(submitted, _print):
         return EXIT_FAILED
@@ -312,11 +197,11 @@ def _cancel(arguments: argparse.Namespace) -> int:
     return Cancelling(folder, latest_run(folder), arguments.timeout, _print).act()
 
 
-def _output(arguments: argparse.Namespace) -> OutputFolder:
+def _output(arguments: Namespace) -> OutputFolder:
     return OutputFolder(arguments.out.expanduser().absolute())
 
 
-def _plot(arguments: argparse.Namespace) -> int:
+def _plot(arguments: Namespace) -> int:
     from climdask.plot import View, plot_normal  # it needs an extra
 
     point = tuple(arguments.point) if arguments.point else None
@@ -373,7 +258,7 @@ def _by_reason(notes: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
-def _audit(arguments: argparse.Namespace) -> int:
+def _audit(arguments: Namespace) -> int:
     traces: list[Path] = []
     for out in arguments.out:
         own = OutputFolder(out).traces()
@@ -391,7 +276,7 @@ def _audit(arguments: argparse.Namespace) -> int:
     return EXIT_DONE if found.holds else EXIT_FAILED
 
 
-def _cluster(arguments: argparse.Namespace) -> int:
+def _cluster(arguments: Namespace) -> int:
     profile = load_profile(arguments.profile)
     if not isinstance(profile, BatchProfile):
         raise ConfigError(
@@ -402,10 +287,25 @@ def _cluster(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _schema(arguments: argparse.Namespace) -> int:
+def _schema(arguments: Namespace) -> int:
     del arguments
     print(schema())
     return EXIT_DONE
+
+
+COMMANDS = {
+    "quickstart": _quickstart,
+    "plan": _plan,
+    "run": _run,
+    "submit": _submit,
+    "status": _status,
+    "cancel": _cancel,
+    "report": _report_page,
+    "plot": _plot,
+    "audit": _audit,
+    "cluster": _cluster,
+    "schema": _schema,
+}
 
 
 if __name__ == "__main__":
