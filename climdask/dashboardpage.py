@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bokeh.layouts import column, row
 from bokeh.models import (
+    AdaptiveTicker,
     ColumnDataSource,
     Div,
     InlineStyleSheet,
@@ -122,6 +123,7 @@ def _figure(unit: str) -> Any:
     drawn = figure(height=150, sizing_mode="stretch_width", tools="", toolbar_location=None)
     drawn.xaxis.axis_label, drawn.yaxis.axis_label = "since the start (h:min:s)", unit
     drawn.xaxis.formatter = NumeralTickFormatter(format="00:00:00")
+    drawn.xaxis.ticker = AdaptiveTicker(base=60, mantissas=[1, 2, 5, 10, 15, 30], min_interval=1)
     drawn.yaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
     drawn.yaxis.ticker.desired_num_ticks = 4
     drawn.y_range.start, drawn.x_range.start = 0, 0
