@@ -29,7 +29,7 @@ from tests.samples import write_archive
 from tests.workflows import small
 
 PREFIX = "some/where"
-EVIL = "<img src=x onerror=alert(1)>"  # in names of folders, and so in the messages of failures
+EVIL = "<img src=x onerror=this.id=1>"  # in names of folders, and so in the messages of failures
 GATE = "2004"  # year of the file that a test holds open
 
 
