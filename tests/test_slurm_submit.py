@@ -6,8 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from climdask.submission import Submission, submissions
 from tests.outputs import contents, leftovers
 from tests.samples import Archive, write_archive
 from tests.sandbox import Sandbox
+from tests.tools import wait_for
 from tests.workflows import small
 
 ROOT = Path(__file__).parents[1]
@@ -82,14 +82,6 @@ def submitted() -> Submission:
 
 def log_of(submission: Submission, job: int = -1) -> str:
     return (submission.folder / f"{submission.jobs[job]}.log").read_text()
-
-
-def wait_for(happens: Callable[[], Any], seconds: float = 120.0) -> Any:
-    until = time.monotonic() + seconds
-    while not (found := happens()):
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.1)
-    return found
 
 
 def wait_for_the_end(slurm: Sandbox) -> None:
