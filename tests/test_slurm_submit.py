@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -26,7 +25,7 @@ from climdask.submission import Submission, submissions
 from tests.outputs import contents, leftovers
 from tests.samples import Archive, write_archive
 from tests.sandbox import Sandbox
-from tests.tools import wait_for
+from tests.tools import identity, wait_for
 from tests.workflows import small
 
 ROOT = Path(__file__).parents[1]
@@ -293,17 +292,6 @@ def test_nobody_gets_in_and_nothing_secret_is_anywhere(
     assert submitted().jobs == (job,)  # what is cancelled is not followed
     assert not list(Path("out").rglob("tls"))
     assert list(Path("out/.climdask/ranks").iterdir()) == []
-
-
-def identity(address: str, security: distributed.Security) -> dict[str, Any]:
-    """Ask a scheduler what it is; a Client that is refused may hang as it is collected."""
-
-    async def ask() -> dict[str, Any]:
-        arguments = security.get_connection_args("client")
-        async with distributed.rpc(address, timeout=3, connection_args=arguments) as scheduler:
-            return await scheduler.identity()
-
-    return asyncio.run(asyncio.wait_for(ask(), 10))
 
 
 def test_two_runs_in_one_allocation_do_not_meet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import distributed
 import pytest
 
 
@@ -44,3 +46,14 @@ def wait_for(happens: Callable[[], Any], seconds: float = 90.0) -> Any:
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.1)
     return found
+
+
+def identity(address: str, security: distributed.Security) -> dict[str, Any]:
+    """Ask a scheduler what it is; a Client that is refused may hang as it is collected."""
+
+    async def ask() -> dict[str, Any]:
+        arguments = security.get_connection_args("client")
+        async with distributed.rpc(address, timeout=3, connection_args=arguments) as scheduler:
+            return await scheduler.identity()
+
+    return asyncio.run(asyncio.wait_for(ask(), 10))
