@@ -18,7 +18,7 @@ from climdask.checkpoints import remove_checkpoints
 from climdask.clusters import client_limits, limits_of, open_cluster
 from climdask.config import Workflow, load
 from climdask.dashboard import open_page
-from climdask.driver import Driver, check_workers, performance_reported, plugins
+from climdask.driver import Driver, performance_reported, plugins
 from climdask.errors import ClimdaskError, ClusterError, ConfigError, OutputError
 from climdask.executor import run_serially
 from climdask.files import FileAccess, default_lock_dir
@@ -44,6 +44,7 @@ from climdask.results import RunResult
 from climdask.slurmrunner import gathered
 from climdask.state import Findings, finish_stores, prepare_stores, take_stock
 from climdask.tasks import RunContext
+from climdask.workercheck import check_workers, scratch_notes
 
 WorkflowLike = Workflow | str | os.PathLike[str] | Mapping[str, Any]
 View = Callable[[RunProgress], AbstractContextManager[None]]
@@ -291,6 +292,8 @@ class _Job:
                     run_serially(self.plan, context, take)
             elif self.plan.chains:
                 check_workers(client, context)
+                for note in scratch_notes(client):
+                    self.report(f"note: {note}")
                 self.progress.dashboard = self._open_page(client)
                 self.progress.scheduler = client.scheduler.address
                 with (

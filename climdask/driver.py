@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,79 +15,15 @@ import distributed
 
 from climdask.dashboard import end_run, show_run, tell
 from climdask.dashboardrows import WatchedRun
-from climdask.errors import ClimdaskError, ClusterError
-from climdask.files import LockCheck
+from climdask.errors import ClimdaskError
 from climdask.graph import ChainGraph, build_chain, token_name
 from climdask.plan import Chain, Plan
 from climdask.progress import RunProgress
 from climdask.tasks import RunContext
 from climdask.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
-from climdask.version import __version__
 from climdask.watcher import ChainWatcher, TraceTeller, remove_watcher, stop_watching, topic
 
 WAIT = 0.05  # seconds between two looks for what is done
-Facts = tuple[str, bool, bool, bool]
-
-
-def check_workers(client: distributed.Client, context: RunContext) -> None:
-    """Check that the workers have the same software, and see the files and locks.
-
-    Raises:
-        ClusterError: some worker does not; all that is wrong is told at once.
-    """
-    check = LockCheck(context.access.lock_dir)
-    versions = client.get_versions()["workers"]
-    with check.held():
-        facts = client.run(_facts, context.input_root, context.out, check, on_error="return")
-    problems: dict[str, list[str]] = {}
-    for worker in versions.keys() & facts.keys():
-        for problem in (*_unlike(versions[worker]), *_lacks(facts[worker], context)):
-            problems.setdefault(problem, []).append(worker)
-    if problems:
-        raise ClusterError(
-            "\n".join(f"{_workers(who)}: {what}" for what, who in sorted(problems.items()))
-        )
-
-
-def _unlike(versions: Mapping[str, Any]) -> Iterator[str]:
-    """Say what of a worker's Python and Dask is not as here."""
-    here = sys.version_info[:2]
-    there = tuple(int(n) for n in versions["host"]["python"].split(".")[:2])
-    pairs = (
-        ("Python", ".".join(map(str, there)), ".".join(map(str, here))),
-        ("distributed", versions["packages"].get("distributed"), distributed.__version__),
-    )
-    for name, found, own in pairs:
-        if found != own:
-            yield f"{name} {found}, and here {own}; install the same"
-
-
-def _lacks(facts: Facts | Exception, context: RunContext) -> Iterator[str]:
-    """Say what of climdask, files and locks a worker lacks."""
-    if isinstance(facts, Exception):
-        yield f"climdask is lacking ({facts}), and here {__version__}; install the same"
-        return
-    found, reads, writes, refused = facts
-    if found != __version__:
-        yield f"climdask {found}, and here {__version__}; install the same"
-    for path, seen in ((context.input_root, reads), (context.out, writes)):
-        if not seen:
-            yield f"does not see {path}; use a filesystem that all hosts share"
-    if not refused:
-        yield (
-            f"got a lock in {context.access.lock_dir} that this host holds; locks are not shared "
-            "there: mount it with flock, or set run.lock_dir"
-        )
-
-
-def _workers(addresses: Sequence[str]) -> str:
-    some = ", ".join(sorted(addresses)[:3])
-    more = f" and {len(addresses) - 3} more" if len(addresses) > 3 else ""
-    return f"{'worker' if len(addresses) == 1 else 'workers'} {some}{more}"
-
-
-def _facts(input_root: Path, out: Path, check: LockCheck) -> Facts:
-    return __version__, input_root.is_dir(), os.access(out, os.W_OK), check.is_refused()
 
 
 @contextmanager

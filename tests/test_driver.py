@@ -5,9 +5,11 @@ from __future__ import annotations
 import _thread
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,10 +19,12 @@ from pathlib import Path
 import distributed
 import pytest
 import yaml
+from psutil import disk_partitions
 
-import climdask.driver
+import climdask.workercheck
 from climdask.api import run
 from climdask.errors import ClusterError
+from climdask.profiles import LocalProfile
 from climdask.progress import RunProgress
 from tests.outputs import contents, leftovers
 from tests.samples import Archive, write_archive
@@ -114,7 +118,7 @@ def test_workers_that_cannot_do_the_job_are_refused(
     facts: tuple[str, bool, bool, bool], words: str, archive: Archive, out: Path,
     client: distributed.Client, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(climdask.driver, "_facts", lambda *_: facts)
+    monkeypatch.setattr(climdask.workercheck, "_facts", lambda *_: facts)
     with pytest.raises(ClusterError, match=f"workers tcp://.*, tcp://.*: .*{words}"):
         run(small(archive.root, out), client=client)
 
@@ -125,7 +129,7 @@ def test_all_that_is_wrong_with_workers_is_told_at_once(
     monkeypatch.setattr(sys, "version_info", (3, 9, 1, "final", 0))
     monkeypatch.setattr(distributed, "__version__", "2026.3.0")
     monkeypatch.setattr(
-        climdask.driver, "_facts", lambda *_: (climdask.__version__, False, True, True)
+        climdask.workercheck, "_facts", lambda *_: (climdask.__version__, False, True, True)
     )
     with pytest.raises(ClusterError) as error:
         run(small(archive.root, out), client=client)
@@ -141,9 +145,25 @@ def test_workers_without_this_climdask_are_refused(
     def lacking(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'climdask'")
 
-    monkeypatch.setattr(climdask.driver, "_facts", lacking)
+    monkeypatch.setattr(climdask.workercheck, "_facts", lacking)
     with pytest.raises(ClusterError, match=r"is lacking \(No module named 'climdask'\), and here"):
         run(small(archive.root, out), client=client)
+
+
+def test_a_scratch_in_memory_is_told(archive: Archive, out: Path, tmp_path: Path) -> None:
+    shm = Path("/dev/shm")
+    if not any(p.mountpoint == str(shm) and p.fstype == "tmpfs" for p in disk_partitions(all=True)):
+        pytest.skip("/dev/shm is no tmpfs here")
+    told: list[str] = []
+    with tempfile.TemporaryDirectory(dir=shm) as scratch:
+        for folder in (scratch, str(tmp_path)):
+            profile = LocalProfile(workers=1, scratch=Path(folder), dashboard="off")
+            run(small(archive.root, out, targets=[2020]), cluster=profile, report=told.append)
+            shutil.rmtree(out)
+    (note,) = [line for line in told if "scratch" in line]
+    assert note.startswith("note: worker tcp://")
+    assert f"scratch: {scratch}" in note
+    assert "set scratch to a folder on a disk" in note
 
 
 def test_a_scheduler_that_cannot_hold_tokens_is_refused_and_nothing_stays_on_its_workers(
