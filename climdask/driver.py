@@ -134,7 +134,10 @@ class Driver:
             while self._go_on() and not done.has_ready():
                 time.sleep(WAIT)
             future, _ = next(done)
-            self._ended(future)
+            if future.status in ("lost", "pending"):  # its worker died since; it is done again
+                done.add(future)
+            else:
+                self._ended(future)
 
     def _go_on(self) -> bool:
         """Return true, while there is hope.
@@ -167,7 +170,7 @@ class Driver:
 
     def _ended(self, future: distributed.Future) -> None:
         chain_id = future.key[1]
-        ended_badly = future.status in ("error", "cancelled", "lost")
+        ended_badly = future.status in ("error", "cancelled")
         if ended_badly and chain_id not in self.progress.failures:
             self._note("fail", chain_id, _message(future))
         self.left[chain_id] -= 1

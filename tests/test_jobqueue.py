@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from climdask import jobqueue
 from climdask.api import run
 from climdask.errors import ClusterError, ConfigError
-from climdask.jobqueue import free_port, prefix_of, refusal, secret_link, tunnel
+from climdask.jobqueue import free_port, prefix_of, refusal, secret_link
+from climdask.progress import RunProgress
 from tests.outputs import contents
 from tests.samples import write_archive
 from tests.workflows import small
@@ -58,10 +60,17 @@ def test_other_batch_systems_go_the_same_way(
     archive = write_archive(tmp_path / "in", first=2010, last=2018)
     assert run(small(archive.root, tmp_path / "serial"), serial=True).ok
     told: list[str] = []
-    result = run(small(archive.root, out), cluster=profile(kind), report=told.append)
+    seen: list[RunProgress] = []
+
+    @contextmanager
+    def view(progress: RunProgress) -> Iterator[None]:
+        seen.append(progress)
+        yield
+
+    result = run(small(archive.root, out), cluster=profile(kind), report=told.append, view=view)
     assert result.ok, (result.failures, told)
     assert contents(out) == contents(tmp_path / "serial")
-    assert any("ssh -N -L" in line for line in told)
+    assert "ssh -N -L" in seen[0].tunnel
     submitted = {path.stem for path in system.glob("*.job")}
     assert len(submitted) == 1
     assert {path.stem for path in system.glob("*.cancelled")} == submitted
@@ -127,14 +136,3 @@ def test_the_page_has_an_address_that_others_do_not_know() -> None:
     assert one != two
     assert len(prefix_of(one) or "") == 16
     assert prefix_of("") is None
-
-
-def test_the_tunnel_goes_over_the_login_node_from_a_compute_node(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(jobqueue.socket, "gethostname", lambda: "node7")
-    link = "http://localhost:8791/abc/status"
-    monkeypatch.delenv("SLURM_SUBMIT_HOST", raising=False)
-    assert tunnel(link) == "ssh -N -L 8791:localhost:8791 node7"
-    monkeypatch.setenv("SLURM_SUBMIT_HOST", "login1")
-    assert tunnel(link) == "ssh -N -J login1 -L 8791:localhost:8791 node7"
