@@ -27,15 +27,15 @@ OPEN_FILES = 20  # lines of open files, at most
 FAILURES = 50  # messages, at most
 BLUE, ORANGE = "#0072B2", "#E69F00"
 
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
 _WORDS: Any = (
     Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     .get_template("dashboard.html")
     .module
 )
-_STYLE = (_HERE / "dashboard.css").read_text(encoding="utf-8")
+_STYLE = (_TEMPLATES / "dashboard.css").read_text(encoding="utf-8")
 
 
 def page(dashboard: Dashboard, _: Any, extra: dict[str, Any], doc: Any) -> None:
