@@ -27,7 +27,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         prog="climdask", parents=[common],
         description="Rolling 30-year daily climate normals from daily climate-model output.",
-        epilog="Exit codes: 0 all done, 1 something failed, 2 a mistake in what was given.",
+        epilog="Exit codes: 0 all done, 1 something failed, 2 a mistake in what was given, "
+        "130 interrupted.",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"climdask {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")

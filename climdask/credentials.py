@@ -57,9 +57,15 @@ def temporary_credentials(folder: Path) -> Credentials:
     """Make credentials in a new folder, 0700; its files have 0600.
 
     Raises:
-        ClusterError: the folder cannot be made.
+        ClusterError: the folder cannot be made, or cryptography is not installed.
     """
-    made = distributed.Security.temporary()
+    try:
+        made = distributed.Security.temporary()
+    except ImportError:
+        raise ClusterError(
+            "credentials need cryptography, which is not installed; install it with: "
+            'pip install "climdask[slurm]"'
+        ) from None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import distributed
@@ -42,6 +43,14 @@ def test_only_the_same_credentials_get_in(tmp_path: Path) -> None:
             identity(address, foreign)
         with pytest.raises((OSError, TimeoutError)):
             identity(address.replace("tls://", "tcp://"), distributed.Security())
+
+
+def test_without_cryptography_it_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ClusterError, match=r'pip install "climdask\[slurm\]"'):
+        temporary_credentials(tmp_path / "tls")
 
 
 def test_a_key_of_the_site_must_be_private(tmp_path: Path) -> None:
