@@ -52,6 +52,7 @@ def quickstart(folder: Path, *, view: View | None, report: Callable[[str], None]
         opener = "open_zarr" if result.plan.workflow.output.format == "zarr" else "open_dataset"
         show = f"import xarray; print(xarray.{opener}('{result.outputs[0]}'))"
         report(f'Look at a normal:   python -c "{show}"')
+        report(f"Look at all:        climdask report {result.folder.root}")
     report(f"Change and repeat:  climdask run {workflow}")
     report(f"Prove file access:  climdask audit {result.folder.root}")
     return result
