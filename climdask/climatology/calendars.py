@@ -6,7 +6,7 @@ Days are aligned by month and day, never by ordinal day: in a leap year ordinal 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -152,26 +152,77 @@ def climatology_time(
     Returns:
         ``time`` float64 [day], noon of each day in the window's last year (where the axis has a
         29 February that only leap years have: the last leap year), and ``climatology_bnds``
-        float64 [day, 2]: 00:00 of the day in the window's first year that has it, 24:00 in the
-        last. Both in :data:`EPOCH` of the output calendar, and not to be changed.
+        float64 [day, 2] as :func:`climatology_bounds` makes them of :func:`calendar_edges`. Both
+        in :data:`EPOCH` of the output calendar, and not to be changed.
     """
+    bounds = climatology_bounds(axis, calendar_edges(axis, window))
+    return _midnights(axis, _stamp_year(axis, window)) + 0.5, bounds
+
+
+def climatology_bounds(axis: DayAxis, edges: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return CF climatology bounds, float64 [day, 2] in :data:`EPOCH` of the output calendar.
+
+    Args:
+        axis: the days.
+        edges: int64 [day, 2], the first and the last year that enter for each day.
+
+    Returns:
+        00:00 of the day in the first year, 24:00 in the last.
+    """
+    bounds = np.empty(edges.shape)
+    for year in np.unique(edges):
+        np.copyto(bounds, _midnights(axis, int(year))[:, None], where=edges == year)
+    bounds[:, 1] += 1.0
+    return bounds
+
+
+@lru_cache(maxsize=512)
+def calendar_edges(axis: DayAxis, window: Window) -> npt.NDArray[np.int64]:
+    """Return int64 [day, 2]: the first and the last year of the window that has each day.
+
+    A 29 February that no year of the window has gets the last leap year before the window. Not to
+    be changed.
+    """
+    exists = np.stack([axis.exists_in(year) for year in window.years])
+    return edge_years(window.years, exists, _stamp_year(axis, window))
+
+
+def edge_years(
+    years: Sequence[int], has_day: npt.NDArray[np.bool_], otherwise: npt.ArrayLike
+) -> npt.NDArray[np.int64]:
+    """Return int64 [day, 2]: the first and the last year that has each day.
+
+    Args:
+        years: in order.
+        has_day: bool [year, day].
+        otherwise: for days that no year has; of a shape that fits [day, 2].
+    """
+    if not len(years):
+        return np.broadcast_to(np.asarray(otherwise, dtype=np.int64), (has_day.shape[1], 2))
+    first, last = has_day.argmax(axis=0), len(years) - 1 - has_day[::-1].argmax(axis=0)
+    edges = np.asarray(years, dtype=np.int64)[np.stack([first, last], axis=1)]
+    is_there: npt.NDArray[np.bool_] = np.asarray(has_day.any(axis=0))
+    return np.where(is_there[:, None], edges, otherwise)
+
+
+@lru_cache(maxsize=512)
+def _midnights(axis: DayAxis, year: int) -> npt.NDArray[np.float64]:
+    """Return 00:00 of each day in a year, float64 [day]; NaN for a day that the year lacks."""
+    calendar, exists = axis.output_calendar, axis.exists_in(year)
+    days = [day for day, is_there in zip(axis.days, exists, strict=True) if is_there]
+    found = np.full(len(axis), np.nan)
+    dates = [cftime.datetime(year, month, day, calendar=calendar) for month, day in days]
+    found[exists] = cftime.date2num(dates, EPOCH, calendar)
+    return found
+
+
+def _stamp_year(axis: DayAxis, window: Window) -> int:
+    """Return the last year of the window; the last leap year, where the axis has a 29 February."""
     calendar = axis.output_calendar
-    has_leap_day = calendar in LEAP_CALENDARS
-    leap_years = [y for y in window.years if is_leap(calendar, y)] if has_leap_day else []
-    stamp_year = window.last_year
-    if has_leap_day:
-        stamp_year = leap_years[-1] if leap_years else _leap_year_before(calendar, stamp_year)
-    first, last = [], []
-    for month, day in axis.days:
-        leap = has_leap_day and (month, day) == (2, 29)
-        bounds_years = (leap_years or [stamp_year]) if leap else window.years
-        first.append(cftime.datetime(bounds_years[0], month, day, calendar=calendar))
-        last.append(cftime.datetime(bounds_years[-1], month, day, calendar=calendar))
-    noon = [cftime.datetime(stamp_year, m, d, 12, calendar=calendar) for m, d in axis.days]
-    time = np.asarray(cftime.date2num(noon, EPOCH, calendar), dtype=np.float64)
-    start = np.asarray(cftime.date2num(first, EPOCH, calendar), dtype=np.float64)
-    end = np.asarray(cftime.date2num(last, EPOCH, calendar), dtype=np.float64) + 1.0
-    return time, np.stack([start, end], axis=1)
+    if calendar not in LEAP_CALENDARS:
+        return window.last_year
+    leap_years = [year for year in window.years if is_leap(calendar, year)]
+    return leap_years[-1] if leap_years else _leap_year_before(calendar, window.last_year)
 
 
 def _leap_year_before(calendar: str, year: int) -> int:
@@ -221,3 +272,13 @@ def run_lengths(years: Iterable[int]) -> str:
         else:
             spans.append([year, year])
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+
+
+def from_run_lengths(text: str) -> list[int]:
+    """Return the numbers that :func:`run_lengths` made text of.
+
+    Raises:
+        ValueError: it made no such text.
+    """
+    ends = [[int(n) for n in run.split("-")] for run in text.split(", ") if run]
+    return [n for end in ends for n in range(end[0], end[-1] + 1)]

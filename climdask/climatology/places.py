@@ -1,21 +1,56 @@
-"""Boxes on a latitude-longitude grid: which cells, in which order, with which coordinates."""
+"""Places: the regions that normals are made of, and their cells on a grid.
+
+:class:`Place` is what the rest needs of a region; boxes are the first. Regions that overlap share
+cells, so that each cell of the grid is decoded once.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from climdask.climatology.grids import TOLERANCE, Floats, Grid, RectilinearGrid, each_once
 from climdask.errors import RegionError
 
-# A cell is in a box if its centre is within it to this many degrees: coordinates are often
-# stored in float32, where 234.125 may read 234.12500763.
-TOLERANCE = 1e-4
 
-Floats = npt.NDArray[np.float64]
+@dataclass(frozen=True, eq=False)
+class Footprint:
+    """The cells of a grid that a place has, latitude ascending and longitude west to east.
+
+    Attributes:
+        cells: intp [lat, lon], numbers of cells of the grid.
+        lat, lon: float64 [lat] and [lon], as they are written.
+        lat_bounds, lon_bounds: [lat, 2] and [lon, 2], or None.
+    """
+
+    cells: npt.NDArray[np.intp]
+    lat: Floats
+    lon: Floats
+    lat_bounds: Floats | None = None
+    lon_bounds: Floats | None = None
+
+
+class Place(Protocol):
+    """A region that normals are made of."""
+
+    @property
+    def name(self) -> str:
+        """Names the region in paths, messages and hashes."""
+
+    @property
+    def facts(self) -> list[object]:
+        """All that decides its cells, for hashes."""
+
+    def on(self, grid: Grid) -> Footprint:
+        """Find its cells on a grid.
+
+        Raises:
+            RegionError: there are none, or the grid is of a kind that it cannot be found on.
+        """
 
 
 @dataclass(frozen=True)
@@ -32,6 +67,29 @@ class Box:
     east: float | None
     south: float | None
     north: float | None
+
+    @property
+    def facts(self) -> list[object]:
+        """Name and exact edges, for hashes."""
+        return [self.name, self.west, self.east, self.south, self.north]
+
+    def on(self, grid: Grid) -> Footprint:
+        """Find the cells whose centres are in the box.
+
+        Raises:
+            RegionError: there are none, or the grid has no rows and columns of one coordinate.
+        """
+        if not isinstance(grid, RectilinearGrid):
+            raise RegionError(f"region {self}: boxes need a grid of latitudes and longitudes")
+        rows, (columns, shift) = _rows(grid, self), _columns(grid, self)
+        lon = grid.lon[columns] + shift
+        return Footprint(
+            rows[:, None] * grid.lon.size + columns[None, :],
+            grid.lat[rows],
+            lon,
+            _cut_bounds(grid.lat_bounds, rows, 0.0),
+            _cut_bounds(grid.lon_bounds, columns, shift, around=lon),
+        )
 
     def __str__(self) -> str:
         if self.west is None:
@@ -55,73 +113,17 @@ DEFAULT_REGIONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
-    """A rectilinear grid, in the order of the file.
-
-    Attributes:
-        lat: degrees north, float64 [lat], ascending or descending.
-        lon: degrees east, float64 [lon], 0 to 360 or -180 to 180.
-        lat_bounds, lon_bounds: float64 [lat, 2] and [lon, 2], or None.
-    """
-
-    lat: Floats
-    lon: Floats
-    lat_bounds: Floats | None = None
-    lon_bounds: Floats | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of latitudes and longitudes."""
-        return self.lat.size, self.lon.size
-
-    @property
-    def digest(self) -> str:
-        """A hash of the coordinates to 1e-4 degree: the identity of the grid."""
-        text = hashlib.sha256()
-        for axis in (self.lat, self.lon):
-            text.update(np.round(axis / TOLERANCE).astype("<i8").tobytes())
-        return text.hexdigest()[:16]
-
-    def matches(self, other: Grid) -> bool:
-        """Tell whether the two have the same cells in the same order, to 1e-4 degree."""
-        return self.shape == other.shape and all(
-            np.allclose(mine, theirs, rtol=0, atol=TOLERANCE)
-            for mine, theirs in ((self.lat, other.lat), (self.lon, other.lon))
-        )
-
-    def difference(self, other: Grid) -> str:
-        """Say how ``other`` differs from this grid, down to a coordinate if only some do."""
-        text = f"a grid of {other}, not {self}"
-        if self.shape == other.shape:
-            for name, mine, theirs in (("lat", self.lat, other.lat), ("lon", self.lon, other.lon)):
-                apart = np.flatnonzero(np.abs(theirs - mine) > TOLERANCE)
-                if apart.size:
-                    at = apart[0]
-                    return f"{text} ({name} {at + 1} is {theirs[at]:.8g}, not {mine[at]:.8g})"
-        return text
-
-    def __str__(self) -> str:
-        (south, north), (west, east) = (
-            (float(axis.min()), float(axis.max())) for axis in (self.lat, self.lon)
-        )
-        return (
-            f"{self.lat.size} x {self.lon.size} cells, "
-            f"lat {south:.6g} to {north:.6g}, lon {west:.6g} to {east:.6g}"
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class RegionCells:
     """The cells of one region, latitude ascending and longitude west to east.
 
     Attributes:
         lat: float64 [lat] ascending; lon: float64 [lon] strictly increasing and continuous, in
-            0 to 360, or -180 to 180 if the box crosses 0 E.
+            0 to 360, or -180 to 180 if a box crosses 0 E.
         lat_bounds, lon_bounds: [lat, 2], [lon, 2] in the same convention, or None.
         index: intp [lat, lon], the place of each cell in ``Selection.cells``.
     """
 
-    box: Box
+    place: Place
     lat: Floats
     lon: Floats
     lat_bounds: Floats | None
@@ -143,36 +145,34 @@ class Selection:
 
     def region(self, name: str) -> RegionCells:
         """Return a region by its name."""
-        return next(region for region in self.regions if region.box.name == name)
+        return next(region for region in self.regions if region.place.name == name)
 
 
-def select(grid: Grid, boxes: Sequence[Box]) -> Selection:
-    """Find the cells of all boxes; regions that overlap share cells.
+def select(grid: Grid, places: Sequence[Place]) -> Selection:
+    """Find the cells of all places; regions that overlap share cells.
 
     Raises:
-        RegionError: a box holds no cell centre.
+        RegionError: a place has no cell.
     """
-    picked = [(box, _rows(grid, box), *_columns(grid, box)) for box in boxes]
-    n_lon = grid.lon.size
-    flat = [rows[:, None] * n_lon + columns[None, :] for _, rows, columns, _ in picked]
-    cells = np.unique(np.concatenate([f.ravel() for f in flat]))
+    found = [place.on(grid) for place in places]
+    cells = np.unique(np.concatenate([own.cells.ravel() for own in found]))
     return Selection(
         cells.astype(np.int64),
         tuple(
             RegionCells(
-                box,
-                grid.lat[rows],
-                grid.lon[columns] + shift,
-                _cut_bounds(grid.lat_bounds, rows, 0.0),
-                _cut_bounds(grid.lon_bounds, columns, shift, around=grid.lon[columns] + shift),
-                np.searchsorted(cells, index),
+                place,
+                own.lat,
+                own.lon,
+                own.lat_bounds,
+                own.lon_bounds,
+                np.searchsorted(cells, own.cells),
             )
-            for (box, rows, columns, shift), index in zip(picked, flat, strict=True)
+            for place, own in zip(places, found, strict=True)
         ),
     )
 
 
-def _rows(grid: Grid, box: Box) -> npt.NDArray[np.intp]:
+def _rows(grid: RectilinearGrid, box: Box) -> npt.NDArray[np.intp]:
     """Return the rows in the box, southernmost first."""
     if box.south is None or box.north is None:
         return np.argsort(grid.lat, kind="stable")
@@ -187,11 +187,11 @@ def _rows(grid: Grid, box: Box) -> npt.NDArray[np.intp]:
     return rows[np.argsort(grid.lat[rows], kind="stable")]
 
 
-def _columns(grid: Grid, box: Box) -> tuple[npt.NDArray[np.intp], Floats]:
+def _columns(grid: RectilinearGrid, box: Box) -> tuple[npt.NDArray[np.intp], Floats]:
     """Return the columns in the box, westernmost first, and what to add to their longitudes."""
     lon = grid.lon
     if box.west is None or box.east is None or box.east - box.west >= 360.0:
-        columns = np.argsort(lon, kind="stable")
+        columns = each_once(lon, np.argsort(lon, kind="stable"))
         return columns, np.zeros(columns.size)
     width = (box.east - box.west) % 360.0
     eastward = (lon - box.west) % 360.0
@@ -204,7 +204,7 @@ def _columns(grid: Grid, box: Box) -> tuple[npt.NDArray[np.intp], Floats]:
             f"{lon.max():.6g}, {_nearest(lon, middle, circle=360.0)}; "
             "widen the box (edges are inclusive on cell centres)"
         )
-    columns = columns[np.argsort(eastward[columns], kind="stable")]
+    columns = each_once(lon, columns[np.argsort(eastward[columns], kind="stable")])
     start = box.west % 360.0
     if start + width >= 360.0 + TOLERANCE:  # crosses 0 E: count from -180
         start -= 360.0

@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from climdask.years import (
+from climdask.climatology.calendars import (
     EPOCH,
     DayAxis,
     Periods,
     Window,
+    calendar_edges,
     canonical_calendar,
+    climatology_bounds,
     climatology_time,
     compatible_calendars,
+    edge_years,
     is_leap,
     run_lengths,
     years_with_day,
@@ -209,6 +212,29 @@ def test_time_is_noon_of_each_day_in_the_last_year_and_bounds_span_the_window(
         assert stamp == cftime.datetime(stamp_year, month, day, 12, calendar=out)
         assert start == cftime.datetime(first, month, day, calendar=out)
         assert end - cftime.datetime(last, month, day, calendar=out) == timedelta(days=1)
+
+
+def test_bounds_span_the_years_that_each_day_is_said_to_have():
+    axis, window = DayAxis("standard", "keep"), Window(1981, 2010)
+    edges = calendar_edges(axis, window).copy()
+    edges[0], edges[59], edges[365] = (1983, 2007), (1988, 1988), (1981, 2009)
+    bounds = climatology_bounds(axis, edges)
+    dates = cftime.num2date(bounds[[0, 1, 59, 365]], EPOCH, "standard")
+    assert [[f"{start:%Y-%m-%d %H}", f"{end:%Y-%m-%d %H}"] for start, end in dates] == [
+        ["1983-01-01 00", "2007-01-02 00"],
+        ["1981-01-02 00", "2010-01-03 00"],
+        ["1988-02-29 00", "1988-03-01 00"],
+        ["1981-12-31 00", "2010-01-01 00"],
+    ]
+    same = np.delete(np.arange(366), [0, 59, 365])
+    np.testing.assert_array_equal(bounds[same], climatology_time(axis, window)[1][same])
+
+
+def test_edges_are_the_first_and_the_last_year_that_has_a_day():
+    has_day = np.array([[0, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 1], [0, 1, 0, 0]], dtype=bool)
+    edges = edge_years([1990, 1991, 1993, 1994], has_day, [[0, 0], [0, 0], [7, 8], [0, 0]])
+    assert edges.tolist() == [[1991, 1993], [1990, 1994], [7, 8], [1993, 1993]]
+    assert edge_years([], has_day[:0], 5).tolist() == [[5, 5]] * 4
 
 
 def test_bounds_of_29_february_are_its_first_and_last_leap_year():

@@ -1,4 +1,4 @@
-"""The running normal against brute force: math.fsum over the window, rounded once."""
+"""The carry and its mean against brute force: math.fsum over the window, rounded once."""
 
 import itertools
 import math
@@ -11,15 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from climdask import normals
-from climdask.normals import (
-    Block,
-    MissingRule,
-    RunningNormal,
-    join_blocks,
-    needed_values,
-)
-from climdask.years import DayAxis, Window
+from climdask.climatology import exactsum
+from climdask.climatology.blocks import Block, join_blocks
+from climdask.climatology.calendars import DayAxis, Window
+from climdask.climatology.carry import Carry
+from climdask.climatology.coverage import MissingRule, needed_values
 
 ALL = MissingRule(1, 1)  # one value is enough
 
@@ -100,8 +96,8 @@ def blocks_of(values: np.ndarray, first_year: int = 1950) -> list[Block]:
     return [Block.of(year, v) for year, v in enumerate(values, start=first_year)]
 
 
-def empty_for(values: np.ndarray) -> RunningNormal:
-    return RunningNormal.empty(*values.shape[1:])
+def empty_for(values: np.ndarray) -> Carry:
+    return Carry.empty(*values.shape[1:])
 
 
 # --- the oracle ----------------------------------------------------------------------------------
@@ -128,15 +124,15 @@ def assert_same_bits(got: np.ndarray, expected: np.ndarray) -> None:
     assert got[there].view(np.uint32).tolist() == expected[there].view(np.uint32).tolist()
 
 
-def full_count(carry: RunningNormal) -> list[list[int]]:
-    return np.broadcast_to(carry.count, carry.terms[0].shape).tolist()
+def full_count(carry: Carry) -> list[list[int]]:
+    return np.broadcast_to(carry.coverage.count, carry.states["mean"][0].shape).tolist()
 
 
 def sliding(
     blocks: Sequence[Block], window: int, n_days: int, n_cells: int
-) -> Iterator[tuple[int, RunningNormal]]:
+) -> Iterator[tuple[int, Carry]]:
     """Yield the index of the last year and the carry after it."""
-    carry = RunningNormal.empty(n_days, n_cells)
+    carry = Carry.empty(n_days, n_cells)
     for last, block in enumerate(blocks):
         carry = carry.slide(enters=block, leaves=blocks[last - window] if last >= window else None)
         yield last, carry
@@ -151,14 +147,13 @@ def test_a_sliding_normal_equals_brute_force_to_the_last_bit(values, window, min
     n_days, n_cells = values.shape[1:]
     min_years = min(min_years, window)
     needed = np.array([1 + d % min_years for d in range(n_days)], dtype=np.int16)
-    with mock.patch.object(normals, "PIECE", piece):  # several pieces, the last one ragged
+    with mock.patch.object(exactsum, "PIECE", piece):  # several pieces, the last one ragged
         for last, carry in sliding(blocks_of(values), window, n_days, n_cells):
             inside = values[max(0, last - window + 1) : last + 1]
             got = carry.normal(needed, min_years)
             assert_same_bits(got, brute_force(inside, needed.tolist(), min_years))
             valid = ~np.isnan(inside)
             assert full_count(carry) == valid.sum(axis=0).tolist()
-            assert carry.years_per_day.tolist() == valid.any(axis=2).sum(axis=0).tolist()
             first = 1950 + max(0, last - window + 1)
             with_values = [first + i for i, year in enumerate(valid) if year.any()]
             assert list(carry.years) == with_values
@@ -177,7 +172,6 @@ def test_adding_and_then_dropping_a_year_is_the_identity(values, random):
     assert_same_bits(after.normal(needed, 0), before.normal(needed, 0))
     assert full_count(after) == full_count(before)
     assert after.years == before.years
-    assert after.years_per_day.tolist() == before.years_per_day.tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -247,7 +241,7 @@ def test_a_plain_float64_sum_would_have_failed_here():
 def test_small_values_outlive_large_ones(order, expected):
     n = len(order)
     for values in itertools.permutations(order):
-        carry = RunningNormal.empty(1, 1)
+        carry = Carry.empty(1, 1)
         for block in blocks_of(np.array(values, dtype=np.float32).reshape(-1, 1, 1)):
             carry = carry.add(block)
         mean = carry.normal(np.array([1], dtype=np.int16), 1)
@@ -257,10 +251,10 @@ def test_small_values_outlive_large_ones(order, expected):
 def test_the_sum_is_rounded_once():
     # The exact sum lies just above the middle of two float64; three terms carry it.
     values = np.array([2.0**53, 1.0, 2.0**-60], dtype=np.float32).reshape(-1, 1, 1)
-    carry = RunningNormal.empty(1, 1)
+    carry = Carry.empty(1, 1)
     for block in blocks_of(values):
         carry = carry.add(block)
-    (total,) = normals._rounded_sum(carry.terms).ravel().tolist()
+    (total,) = exactsum.rounded_sum(carry.states["mean"]).ravel().tolist()
     assert total == math.fsum(values.ravel().tolist()) == 2.0**53 + 2
 
 
@@ -274,17 +268,17 @@ def test_the_sum_is_rounded_once():
 )
 def test_a_carry_has_no_more_terms_than_its_values_need(material, terms):
     values = material(np.random.default_rng(1), (90, 4, 50)).astype(np.float32)
-    most = max(len(carry.terms) for _, carry in sliding(blocks_of(values), 30, 4, 50))
+    most = max(len(carry.states["mean"]) for _, carry in sliding(blocks_of(values), 30, 4, 50))
     assert most == terms
 
 
 def test_terms_that_are_not_needed_any_more_go_away():
-    carry = RunningNormal.empty(1, 2)
+    carry = Carry.empty(1, 2)
     large, small = blocks_of(np.array([[[2.0**60, 1.0]], [[1.0, 1.0]]], dtype=np.float32))
     both = carry.add(large).add(small)
-    assert len(both.terms) == 2
-    assert len(both.drop(large).drop(small).terms) <= 2
-    assert sum(both.drop(large).drop(small).terms).tolist() == [[0.0, 0.0]]
+    assert len(both.states["mean"]) == 2
+    assert len(both.drop(large).drop(small).states["mean"]) <= 2
+    assert sum(both.drop(large).drop(small).states["mean"]).tolist() == [[0.0, 0.0]]
 
 
 @pytest.mark.parametrize("shape", [(5, 11), (366, 100), (3, (1 << 14) + 5)])
@@ -293,7 +287,7 @@ def test_grids_larger_than_a_piece_are_summed_whole(shape):
     values = wide(np.random.default_rng(3), (4, *shape)).astype(np.float32)
     values[1, :, ::3] = np.nan
     needed = np.ones(shape[0], dtype=np.int16)
-    carry = RunningNormal.empty(*shape)
+    carry = Carry.empty(*shape)
     for block in blocks_of(values):
         carry = carry.add(block)
     carry = carry.drop(blocks_of(values)[0])
@@ -319,7 +313,7 @@ def test_a_cell_day_whose_last_value_leaves_is_missing_and_starts_from_zero_agai
     assert_same_bits(carry.normal(needed, 1), np.array([[np.nan, 3.0]], dtype=np.float32))
     emptied = carry.drop(second).add(nothing)
     assert full_count(emptied) == [[0, 0]]
-    assert sum(emptied.terms).tolist() == [[0.0, 0.0]]
+    assert sum(emptied.states["mean"]).tolist() == [[0.0, 0.0]]
     assert np.isnan(emptied.normal(needed, 0)).all()
     assert_same_bits(emptied.add(last).normal(needed, 1), values[3])
 
@@ -328,11 +322,10 @@ def test_a_count_is_one_number_a_day_while_days_are_whole():
     whole = np.ones((3, 4), dtype=np.float32)
     no_second_day = whole.copy()
     no_second_day[1] = np.nan
-    carry = RunningNormal.empty(3, 4).add(Block.of(1950, whole))
-    assert carry.count.dtype == np.int16
+    carry = Carry.empty(3, 4).add(Block.of(1950, whole))
+    assert carry.coverage.count.dtype == np.int16
     carry = carry.add(Block.of(1951, no_second_day))
-    assert carry.count.tolist() == [[2], [1], [2]]
-    assert carry.years_per_day.tolist() == [2, 1, 2]
+    assert carry.coverage.count.tolist() == [[2], [1], [2]]
 
 
 def test_a_count_grows_to_cells_with_a_ragged_day_and_shrinks_back():
@@ -341,16 +334,22 @@ def test_a_count_grows_to_cells_with_a_ragged_day_and_shrinks_back():
     ragged[2, 1] = np.nan
     blocks = [Block.of(1950 + i, ragged if i == 1 else whole) for i in range(5)]
     carries = dict(sliding(blocks, 2, 3, 4))
-    assert [carries[i].count.shape for i in range(5)] == [(3, 1), (3, 4), (3, 4), (3, 4), (3, 1)]
+    shapes = [carries[i].coverage.count.shape for i in range(5)]
+    assert shapes == [
+        (3, 1),
+        (3, 4),
+        (3, 4),
+        (3, 4),
+        (3, 1),
+    ]
     assert full_count(carries[1]) == [[2] * 4, [2] * 4, [2, 1, 2, 2]]
-    assert carries[1].years_per_day.tolist() == [2, 2, 2]  # some cell has a value
     assert full_count(carries[4]) == [[2] * 4] * 3
-    assert carries[4].count.__sizeof__() < carries[2].count.__sizeof__()
+    assert carries[4].coverage.count.__sizeof__() < carries[2].coverage.count.__sizeof__()
 
 
 def test_a_year_without_any_value_does_not_count():
     nothing = Block.of(1950, np.full((2, 3), np.nan, dtype=np.float32))
-    carry = RunningNormal.empty(2, 3).add(nothing)
+    carry = Carry.empty(2, 3).add(nothing)
     assert carry.years == ()
     assert carry.add(nothing).drop(nothing).years == ()
 
@@ -413,7 +412,7 @@ def test_29_february_needs_its_share_of_leap_years(leap_day, target, places):
 @pytest.mark.parametrize(("n_years", "is_missing"), [(24, True), (25, False), (30, False)])
 def test_a_normal_is_missing_with_fewer_than_min_years(n_years, is_missing):
     blocks = blocks_of(np.ones((n_years, 2, 3), dtype=np.float32))
-    carry = RunningNormal.empty(2, 3)
+    carry = Carry.empty(2, 3)
     for block in blocks:
         carry = carry.add(block)
     mean = carry.normal(np.array([1, 1], dtype=np.int16), 25)
@@ -442,7 +441,7 @@ def test_a_slide_changes_neither_the_carry_nor_the_blocks(values):
     carry = empty_for(values).add(leaves)
     for block in others:
         carry = carry.add(block)
-    arrays = [*carry.terms, carry.count, carry.years_per_day]
+    arrays = [*carry.states["mean"], carry.coverage.count]
     arrays += [a for b in (leaves, enters) for a in (b.values, b.days_any, b.days_all)]
     copies = [a.copy() for a in arrays]
     for array in arrays:
@@ -452,19 +451,19 @@ def test_a_slide_changes_neither_the_carry_nor_the_blocks(values):
     for array, copy in zip(arrays, copies, strict=True):
         assert np.array_equal(array, copy, equal_nan=True)
     if enters.days_any.any() or leaves.days_any.any():
-        for new in (*after.terms, after.count, after.years_per_day):
+        for new in (*after.states["mean"], after.coverage.count):
             assert not any(np.shares_memory(new, old) for old in arrays)
 
 
 def test_a_carry_with_nothing_to_do_is_itself():
-    carry = RunningNormal.empty(2, 2)
+    carry = Carry.empty(2, 2)
     assert carry.slide(enters=None, leaves=None) is carry
 
 
 @pytest.mark.parametrize("verb", ["add", "drop"])
 def test_a_year_is_added_once_and_dropped_only_if_it_is_there(verb):
     one, other = blocks_of(np.ones((2, 1, 1), dtype=np.float32))
-    carry = RunningNormal.empty(1, 1).add(one)
+    carry = Carry.empty(1, 1).add(one)
     block, words = (one, "year 1950 is in") if verb == "add" else (other, "year 1951 is not in")
     with pytest.raises(ValueError, match=rf"{words} \[1950\]"):
         getattr(carry, verb)(block)
@@ -472,7 +471,7 @@ def test_a_year_is_added_once_and_dropped_only_if_it_is_there(verb):
 
 def test_a_year_cannot_be_dropped_twice():
     one, other = blocks_of(np.ones((2, 1, 1), dtype=np.float32))
-    carry = RunningNormal.empty(1, 1).add(one).add(other).drop(one)
+    carry = Carry.empty(1, 1).add(one).add(other).drop(one)
     with pytest.raises(ValueError, match="1950 is not in"):
         carry.drop(one)
 
@@ -481,8 +480,8 @@ def test_sizes_are_those_of_the_arrays():
     # Dask asks for them to decide what to spill.
     block = Block.of(1950, np.ones((4, 1000), dtype=np.float32))
     assert block.__sizeof__() == 4 * 4 * 1000 + 2 * 4
-    carry = RunningNormal.empty(4, 1000).add(block)
-    assert carry.__sizeof__() == 8 * 4 * 1000 + 2 * 4 + 2 * 4
+    carry = Carry.empty(4, 1000).add(block)
+    assert carry.__sizeof__() == 8 * 4 * 1000 + 2 * 4
 
 
 # --- years in several files ----------------------------------------------------------------------

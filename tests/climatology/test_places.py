@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from climdask.climatology.grids import TOLERANCE, Grid, RectilinearGrid
+from climdask.climatology.places import DEFAULT_REGIONS, GLOBAL, Box, select
 from climdask.errors import RegionError
-from climdask.regions import DEFAULT_REGIONS, GLOBAL, TOLERANCE, Box, Grid, select
 
 # NEX-GDDP-CMIP6: 0.25 degrees, without Antarctica.
 NEX_LAT = -59.875 + 0.25 * np.arange(600)
@@ -17,7 +18,7 @@ def with_bounds(lat, lon, step) -> Grid:
     """A grid whose cells reach half a step to each side."""
     lat, lon = np.asarray(lat, dtype=np.float64), np.asarray(lon, dtype=np.float64)
     edges = np.array([-step / 2, step / 2])
-    return Grid(lat, lon, lat[:, None] + edges, lon[:, None] + edges)
+    return RectilinearGrid(lat, lon, lat[:, None] + edges, lon[:, None] + edges)
 
 
 NEX = with_bounds(NEX_LAT, NEX_LON, 0.25)
@@ -179,10 +180,12 @@ def test_float32_coordinates_select_the_same_cells(name):
     # In float32 0.1-degree centres are off by up to 1e-5.
     step = 0.1
     lat, lon = -89.95 + step * np.arange(1800), 0.05 + step * np.arange(3600)
-    narrow = Grid(lat.astype(np.float32).astype(float), lon.astype(np.float32).astype(float))
+    narrow = RectilinearGrid(
+        lat.astype(np.float32).astype(float), lon.astype(np.float32).astype(float)
+    )
     box = DEFAULT_REGIONS[name]
     snapped = Box(name, *(round(float(e) - 0.05, 1) + 0.05 for e in (box.west, box.east)), 15, 45)
-    expected = select(Grid(lat, lon), [snapped])
+    expected = select(RectilinearGrid(lat, lon), [snapped])
     assert select(narrow, [snapped]).cells.tolist() == expected.cells.tolist()
 
 
@@ -213,11 +216,12 @@ def test_the_tolerance_holds_for_latitudes_too(off, rows):
 
 
 def test_a_centre_a_hair_west_of_the_edge_keeps_its_own_value():
-    grid = Grid(np.array([10.0]), np.array([359.99999, 7.5, 15.0]))
+    grid = RectilinearGrid(np.array([10.0]), np.array([359.99999, 7.5, 15.0]))
     (region,) = select(grid, [Box("box", 0, 10, 0, 20)]).regions
     assert region.lon.tolist() == [359.99999 - 360, 7.5]
 
 
+@pytest.mark.slow
 def test_the_global_region_is_the_whole_grid_in_the_files_convention():
     for grid in (NEX, NEX_180):
         selection = select(grid, [GLOBAL])
@@ -235,7 +239,7 @@ def test_regions_that_overlap_share_cells():
         union = set().union(*each)
         assert len(each[0] & each[1]) == 3 * 3
         assert selection.cells.tolist() == sorted(48 * row + column for row, column in union)
-        assert [r.box.name for r in selection.regions] == [b.name for b in boxes[:n]]
+        assert [r.place.name for r in selection.regions] == [b.name for b in boxes[:n]]
         for region, cells in zip(selection.regions, each, strict=True):
             found = selection.cells[region.index].ravel().tolist()
             assert {divmod(cell, 48) for cell in found} == cells
@@ -268,7 +272,7 @@ def test_bounds_are_cut_and_shifted_with_their_cells(grid, box):
 def test_bounds_that_lie_a_turn_away_from_their_centre_are_brought_back():
     lon = np.array([0.0, 120.0, 240.0])
     bounds = np.array([[300.0, 60.0], [60.0, 180.0], [180.0, 300.0]])  # 300, not -60
-    grid = Grid(np.array([5.0]), lon, None, bounds)
+    grid = RectilinearGrid(np.array([5.0]), lon, None, bounds)
     (region,) = select(grid, [GLOBAL]).regions
     assert region.lon_bounds.tolist() == [[-60, 60], [60, 180], [180, 300]]
     (region,) = select(grid, [Box("west", -120, 0, 0, 10)]).regions
@@ -278,13 +282,13 @@ def test_bounds_that_lie_a_turn_away_from_their_centre_are_brought_back():
 
 def test_bounds_are_written_lower_edge_first():
     lat = np.array([20.0, 10.0])
-    grid = Grid(lat, np.array([0.0, 5.0]), np.array([[25.0, 15.0], [15.0, 5.0]]), None)
+    grid = RectilinearGrid(lat, np.array([0.0, 5.0]), np.array([[25.0, 15.0], [15.0, 5.0]]), None)
     (region,) = select(grid, [GLOBAL]).regions
     assert region.lat_bounds.tolist() == [[5, 15], [15, 25]]
 
 
 def test_a_grid_without_bounds_gives_none():
-    (region,) = select(Grid(COARSE.lat, COARSE.lon), [GLOBAL]).regions
+    (region,) = select(RectilinearGrid(COARSE.lat, COARSE.lon), [GLOBAL]).regions
     assert region.lat_bounds is None
     assert region.lon_bounds is None
 
@@ -319,7 +323,7 @@ def test_a_box_without_a_cell_is_named_with_the_nearest_centre(box, words):
 
 
 def test_a_box_outside_a_grid_of_a_part_of_the_world_is_named():
-    regional = Grid(np.arange(30.0, 40), np.arange(-10.0, 10))
+    regional = RectilinearGrid(np.arange(30.0, 40), np.arange(-10.0, 10))
     check(regional, Box("part", -5, 5, 35, 60))
     with pytest.raises(RegionError, match=r"AK .*latitudes go from 30 to 39, .* is 39;"):
         select(regional, [DEFAULT_REGIONS["AK"]])
@@ -342,14 +346,14 @@ def test_a_box_outside_a_grid_of_a_part_of_the_world_is_named():
     ],
 )
 def test_grids_match_if_they_have_the_same_cells_in_the_same_order(change, same):
-    other = Grid(*change(NEX.lat, NEX.lon))
+    other = RectilinearGrid(*change(NEX.lat, NEX.lon))
     assert NEX.matches(other) is same
     assert other.matches(NEX) is same
     assert (NEX.digest == other.digest) is same
 
 
 def test_a_grid_is_not_taken_for_its_transpose():
-    one, other = Grid(COARSE.lat, COARSE.lon), Grid(COARSE.lon, COARSE.lat)
+    one, other = RectilinearGrid(COARSE.lat, COARSE.lon), RectilinearGrid(COARSE.lon, COARSE.lat)
     assert one.digest != other.digest
     assert not one.matches(other)
 

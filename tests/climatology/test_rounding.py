@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from climdask.api import run
-from climdask.normalfile import FILL
-from climdask.precision import CONTAINER, MOST_DIGITS, bits_for, rounded
-from tests.outputs import contents
+from climdask.climatology.rounding import CONTAINER, MOST_DIGITS, bits_for, rounded
+from climdask.outputs.netcdf import FILL
+from climdask.running.run import run
+from tests.outputs.test_netcdf import WINDOW, call, cf_findings, spec_like, write_sample
+from tests.readback import contents
 from tests.samples import write_archive
-from tests.test_normalfile import WINDOW, call, cf_findings, spec_like, write_sample
 from tests.workflows import small
 
 DIGITS = range(1, MOST_DIGITS + 1)
@@ -199,6 +199,7 @@ def test_cdo_and_nco_read_a_rounded_file(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- workflows
 
 
+@pytest.mark.slow
 def test_a_workflow_rounds_its_normals_and_another_number_of_digits_makes_them_stale(
     tmp_path: Path,
 ) -> None:
