@@ -28,6 +28,9 @@ import platformdirs
 import psutil
 
 from climdask.errors import BusyFile, OutputError, PoisonFile
+from climdask.inputs.sharedfiles import GUARDED, file_lock, open_shared, read_regular
+from climdask.inputs.watchdog import bounded
+from climdask.plaintext import quantity
 
 MAX_DEATHS = 3  # of readers of one file in one run
 
@@ -40,15 +43,27 @@ class Reading:
     """What is done with a file while it is open; ``decoded`` are bytes of values."""
 
     decoded: int = 0
+    alive: Callable[[], None] = lambda: None
 
     def add(self, n_bytes: int) -> None:
-        """Count bytes that were decoded."""
+        """Count bytes that were decoded; the file is not stuck."""
         self.decoded += n_bytes
+        self.alive()
 
 
 def default_lock_dir() -> Path:
-    """Return a folder of the user's, in the home folder that clusters share between hosts."""
-    return Path(platformdirs.user_state_dir("climdask", appauthor=False)) / "locks"
+    """Return a folder of the user's, in the home folder that clusters share between hosts.
+
+    Raises:
+        OutputError: the account has no home folder.
+    """
+    try:
+        return Path(platformdirs.user_state_dir("climdask", appauthor=False)).absolute() / "locks"
+    except (RuntimeError, KeyError, OSError):
+        raise OutputError(
+            "run.lock_dir: not given, and this account has no home folder for file locks; "
+            "expected a folder that can be written: set run.lock_dir, or the variable HOME"
+        ) from None
 
 
 def file_id(path: str | os.PathLike[str]) -> str:
@@ -84,12 +99,14 @@ class FileAccess:
         lock_dir: where locks are; never below an output folder.
         trace_dir: where each process appends its trace.
         timeout: seconds to wait for a file that somebody else has open.
+        open_timeout: seconds that a file may be open without values; then this process ends.
     """
 
     run_id: str
     lock_dir: Path
     trace_dir: Path
     timeout: float = 600.0
+    open_timeout: float = 600.0
 
     def prepare(self) -> None:
         """Make the folders.
@@ -104,7 +121,25 @@ class FileAccess:
                 probe.touch()
                 probe.unlink()
             except OSError as error:
-                raise OutputError(f"{key}: {folder} cannot be written ({error.strerror})") from None
+                raise OutputError(
+                    f"{key}: {folder} cannot be written ({error.strerror}); expected a folder "
+                    f"where this account may make files: give another one with {key}"
+                ) from None
+
+    def forget_dead(self) -> None:
+        """Remove the marks of dead openers of other runs.
+
+        A mark is there only while the file's lock is held, so what nobody holds was left behind.
+        """
+        for mark in self.lock_dir.glob("*.opened-*"):
+            token, _, of = mark.name.partition(".opened-")
+            if of.rpartition("-")[0] == self.run_id:
+                continue
+            with (
+                suppress(OutputError, OSError),  # it is open now, or is not ours to remove
+                file_lock(self.lock_dir / f"{token}.lock", timeout=0),
+            ):
+                mark.unlink(missing_ok=True)
 
     @contextmanager
     def opening(self, path: Path, *, purpose: str = "read") -> Iterator[Reading]:
@@ -118,7 +153,7 @@ class FileAccess:
             PoisonFile: its readers died :data:`MAX_DEATHS` times in this run.
         """
         token = file_id(path)
-        lock = filelock.FileLock(self.lock_dir / f"{token}.lock", mode=0o660)
+        lock = file_lock(self.lock_dir / f"{token}.lock")
         try:
             lock.acquire(timeout=self.timeout, poll_interval=0.05)
         except filelock.Timeout:
@@ -132,7 +167,8 @@ class FileAccess:
                 opened = self._trace("open", path, token, purpose=purpose)
                 reading = Reading()
                 try:
-                    yield reading
+                    with bounded(path, self.open_timeout) as reading.alive:
+                        yield reading
                 finally:
                     more = {"opened": opened, "bytes": reading.decoded}
                     self._trace("close", path, token, purpose=purpose, **more)
@@ -180,11 +216,12 @@ class FileAccess:
         for deaths in range(MAX_DEATHS):
             mark = self.lock_dir / f"{token}.opened-{self.run_id}-{deaths}"
             with suppress(FileExistsError):
-                os.close(_open_shared(mark, os.O_WRONLY | os.O_EXCL))
+                os.close(open_shared(mark, os.O_WRONLY | os.O_EXCL))
                 return mark
         raise PoisonFile(
-            f"{path}: {MAX_DEATHS} processes died while they had it open, so it is not opened "
-            "again in this run; check the file (ncdump -h), or replace it"
+            f"{path}: {quantity(MAX_DEATHS, 'process')} died while they had it open, so it is not "
+            "opened again in this run; check the file (ncdump -h), or replace it; raise "
+            f"run.open_timeout if to read it may take longer than {self.open_timeout:g} s"
         )
 
     def _trace(self, event: str, path: Path, token: str, **content: Any) -> int:
@@ -203,7 +240,7 @@ class FileAccess:
 
     def _next(self, token: str) -> int:
         """Raise the file's sequence number; called under its lock."""
-        fd = _open_shared(self.lock_dir / f"{token}.seq", os.O_RDWR)
+        fd = open_shared(self.lock_dir / f"{token}.seq", os.O_RDWR)
         try:
             text = os.read(fd, 20)
             number = int(text) + 1 if text.isdigit() else 1  # new, or torn when a host crashed
@@ -233,15 +270,6 @@ class FileAccess:
         return self.trace_dir / f"{socket.gethostname()}-{process_id()}.jsonl"
 
 
-def _open_shared(path: Path, flags: int) -> int:
-    """Open a file of the lock folder, made if need be, for all users whom the folder is for."""
-    fd = os.open(path, flags | os.O_CREAT, 0o660)
-    if hasattr(os, "fchmod"):
-        with suppress(PermissionError):  # it is another user's, who has done it
-            os.fchmod(fd, 0o660)  # whatever the umask says
-    return fd
-
-
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
     """Append a line of JSON, in one write, so that threads of a process never mix their lines.
 
@@ -251,7 +279,7 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
     line = json.dumps(content).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | GUARDED, 0o644)
         try:
             if os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -268,12 +296,19 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Read lines of JSON, and count the torn ones: their process died, or the disk was full."""
     found: list[dict[str, Any]] = []
     torn = 0
-    for line in filter(None, path.read_bytes().split(b"\n")):
+    try:
+        content = read_regular(path)
+    except OSError:  # a folder or a pipe in its place tells nothing
+        return [], 1
+    for line in filter(None, content.split(b"\n")):
         start, whole = line.find(b"{"), None
         while whole is None and start >= 0:
             try:
                 whole = json.loads(line[start:])
-            except ValueError:  # what was written after a torn line is on the same line
+            except (
+                ValueError,
+                RecursionError,
+            ):  # what was written after a torn line is on the same line
                 start = line.find(b"{", start + 1)
         torn += start != 0
         found += [] if whole is None else [whole]
@@ -286,12 +321,13 @@ def _lock_space(lock_dir: Path) -> str:
     path = lock_dir / "space"
     with (
         suppress(FileExistsError),
-        os.fdopen(_open_shared(path, os.O_WRONLY | os.O_EXCL), "w") as file,
+        os.fdopen(open_shared(path, os.O_WRONLY | os.O_EXCL), "w") as file,
     ):
         file.write(uuid.uuid4().hex)
     for _ in range(50):
-        if name := path.read_text():
-            return name
+        with suppress(OSError, UnicodeDecodeError):
+            if name := read_regular(path).decode():
+                return name
         time.sleep(0.02)  # another process has made it and not yet written it
     return f"nameless-{uuid.uuid4().hex}"  # its maker died; nothing compares
 
@@ -307,14 +343,14 @@ class LockCheck:
     def held(self) -> Iterator[None]:
         """Hold the lock."""
         path = self.lock_dir / self.name
-        with filelock.FileLock(path):
+        with file_lock(path):
             yield
         path.unlink(missing_ok=True)
 
     def is_refused(self) -> bool:
         """Try to take the lock, from another process."""
         try:
-            with filelock.FileLock(self.lock_dir / self.name, timeout=0):
+            with file_lock(self.lock_dir / self.name, timeout=0):
                 return False
         except filelock.Timeout:
             return True

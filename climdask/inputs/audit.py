@@ -8,13 +8,15 @@ Where nothing orders two openings the audit says "unproven", never "fine".
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from climdask.files import read_lines
+from climdask.inputs.access import read_lines
+from climdask.plaintext import quantity
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Audit:
         skipped: files left out under ``on_bad_file: skip``, with the reason.
         incomplete: files whose year lacks days, with how many.
         slow: files that were read through the netCDF library, and why.
+        lacking: the writes of normals that lack days in their whole region.
     """
 
     opens: int = 0
@@ -54,6 +57,7 @@ class Audit:
     skipped: tuple[tuple[str, str], ...] = ()
     incomplete: tuple[tuple[str, str], ...] = ()
     slow: tuple[tuple[str, str], ...] = ()
+    lacking: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -63,8 +67,9 @@ class Audit:
     def __str__(self) -> str:
         verdict = "no file was ever open twice at once" if self.holds else "NOT PROVEN"
         text = (
-            f"{self.opens} opens of {self.files} files by {self.processes} processes, at most "
-            f"{self.most} of one file; {self.probes} probes; {len(self.overlaps)} overlaps, "
+            f"{quantity(self.opens, 'open')} of {quantity(self.files, 'file')} by "
+            f"{quantity(self.processes, 'process')}, at most {self.most} of one file; "
+            f"{quantity(self.probes, 'probe')}; {quantity(len(self.overlaps), 'overlap')}, "
             f"{len(self.unproven)} unproven: {verdict}"
         )
         return text + (f" ({self.died} closed by the death of their process)" if self.died else "")
@@ -76,7 +81,8 @@ def audit(trace_dirs: Iterable[Path]) -> Audit:
     torn = 0
     for path in sorted({p for folder in trace_dirs for p in folder.glob("*.jsonl")}):
         found, more = read_lines(path)
-        events, torn = events + found, torn + more
+        whole = [event for event in found if is_event(event)]
+        events, torn = events + whole, torn + more + len(found) - len(whole)
     openings = _pair(events)
     overlaps: list[str] = []
     unproven: list[str] = []
@@ -102,6 +108,61 @@ def audit(trace_dirs: Iterable[Path]) -> Audit:
         skipped=_notes(events, "skip"),
         incomplete=_notes(events, "incomplete"),
         slow=_notes(events, "slow"),
+        lacking=tuple(e for e in events if e["event"] == "write" and e.get("gaps")),
+    )
+
+
+_NUMBERS = ("mono", "wall", "seconds")
+_WHOLE_NUMBERS = ("seq", "opened", "year")
+_TEXTS = (
+    "event", "process", "file", "token", "locks", "host", "boot", "purpose", "reason", "chain",
+    "leg", "run",
+)  # fmt: skip
+# What an event must tell, by its kind.
+_NEEDED = {
+    "open": ("file", "token", "locks", "seq", "host", "boot", "purpose", "wall"),
+    "close": ("file", "token", "locks", "seq", "host", "boot", "opened", "wall"),
+    "window": ("seconds", "wall"),
+    "write": ("seconds", "wall"),
+    "skip": ("file", "reason"),
+    "incomplete": ("file", "reason"),
+    "slow": ("file", "reason"),
+}
+
+
+def is_event(line: Mapping[str, Any]) -> bool:
+    """Tell whether a line of a trace is an event; what is none counts as torn."""
+    kind = line.get("event")
+    needed = ("process", "mono", *_NEEDED.get(kind, ())) if isinstance(kind, str) else ("event",)
+    return all(name in line for name in needed) and has_right_types(line)
+
+
+def has_right_types(line: Mapping[str, Any]) -> bool:
+    """Tell whether what a line of a trace tells is text where text is due, and numbers alike."""
+    return (
+        all(isinstance(line.get(name, ""), str) for name in _TEXTS)
+        and all(type(line.get(name, 0)) is int for name in _WHOLE_NUMBERS)
+        and _are_gaps(line.get("gaps", []))
+        and all(
+            type(n := line.get(name, 0)) in (int, float) and abs(n) < sys.float_info.max
+            for name in _NUMBERS
+        )
+    )
+
+
+_GAP = {"region": str, "n_days": int, "of": int, "first": list, "years": int, "needed": int}
+
+
+def _are_gaps(found: Any) -> bool:
+    """Tell whether this is what a write tells of days that a normal lacks."""
+    return isinstance(found, list) and all(
+        isinstance(gap, dict)
+        and gap.keys() == _GAP.keys()
+        and all(type(gap[key]) is kind for key, kind in _GAP.items())
+        and len(gap["first"]) == 2
+        and all(type(n) is int for n in gap["first"])
+        and 1 <= gap["first"][0] <= 12
+        for gap in found
     )
 
 

@@ -1,9 +1,9 @@
 """Chunks of a variable in an HDF5 file, read and decoded without the HDF5 library.
 
 h5py says where the chunks are and which filters they went through. They are then read as plain
-bytes and decoded by :mod:`climdask.chunkcodecs`, so threads that have different files work at the
-same time, where the library would make them wait for its lock; and of each chunk only the cells
-in demand are put together. :func:`locate` says what stands in the way where that cannot be done;
+bytes and decoded by :mod:`climdask.inputs.chunkcodecs`, so threads that have different files work
+at the same time, where the library would make them wait; and of each chunk only the cells in
+demand are put together. :func:`locate` says what stands in the way where that cannot be done;
 such files are read through netCDF4, which gives the same values.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # as in climdask.netcdf
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # as in climdask.inputs.netcdf
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from climdask.chunkcodecs import DamagedChunkError, Pipeline
+from climdask.inputs.chunkcodecs import DamagedChunkError, Pipeline
 
 # Chunks that are many and small cost more here than in the library.
 MANY, SMALL = 20_000, 4096

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from climdask.regions import Grid
-from climdask.years import compatible_calendars
+from climdask.climatology.calendars import compatible_calendars
+from climdask.climatology.grids import Grid
+from climdask.climatology.units import TEMPERATURE_SCALES, one_spelling
 
 Attributes = tuple[tuple[str, object], ...]
+
+# Attributes that describe storage or other files, and would be wrong on a normal.
+STORAGE = {
+    "_FillValue", "missing_value", "scale_factor", "add_offset", "valid_min", "valid_max",
+    "valid_range", "_Unsigned", "coordinates", "grid_mapping", "cell_measures", "bounds",
+    "ancillary_variables", "associated_files", "history", "_ChunkSizes", "actual_range",
+    "_ARRAY_DIMENSIONS", "DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid",
+    "_Netcdf4Coordinates",
+}  # fmt: skip
 
 # Where the input names no method, or a known wrong one: NEX-GDDP labels tas "maximum".
 _METHODS = {"tasmax": "maximum", "tasmin": "minimum", "tas": "mean"}
@@ -24,6 +37,12 @@ class Scalar:
     value: float
     attributes: Attributes
 
+    @property
+    def is_vertical(self) -> bool:
+        """Whether it is a height, depth or pressure (CF 4.3): another one is another field."""
+        said = dict(self.attributes)
+        return "positive" in said or str(said.get("axis", "")).strip().upper() == "Z"
+
 
 @dataclass(frozen=True, eq=False)
 class Header:
@@ -36,6 +55,8 @@ class Header:
         attributes: the variable's, without those that describe storage.
         scalars: scalar coordinates of the variable.
         provenance: global attributes worth keeping (institution, source, license, ...).
+        chunk_bytes: of one chunk on disk, undone; 0 where there are no chunks.
+        notes: what is to be told of the file.
     """
 
     path: str
@@ -47,6 +68,8 @@ class Header:
     attributes: Attributes = ()
     scalars: tuple[Scalar, ...] = ()
     provenance: Attributes = ()
+    chunk_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def differences(self, other: Header) -> list[str]:
         """Say what keeps ``other`` out of this header's chain; empty if nothing does."""
@@ -57,6 +80,15 @@ class Header:
             found.append(f'calendar "{other.calendar}", not "{self.calendar}"')
         if not self.grid.matches(other.grid):
             found.append(self.grid.difference(other.grid))
+        theirs = {scalar.name: scalar for scalar in other.scalars}
+        for mine in self.scalars:
+            level = theirs.get(mine.name)
+            if (
+                level
+                and mine.is_vertical
+                and not math.isclose(mine.value, level.value, rel_tol=1e-5)
+            ):
+                found.append(f"{mine.name} {level.value:g}, not {mine.value:g}")
         return found
 
     @property
@@ -89,3 +121,10 @@ def climatological_cell_methods(variable: str, source: str) -> str:
 def _time_method(source: str) -> str | None:
     found = re.search(r"(?:^|\s)time:\s*(?:\w+:\s*)*([a-z_]+)", source)
     return found.group(1) if found else None
+
+
+def is_temperature(attributes: Mapping[str, Any], units: str) -> bool:
+    """Tell whether a field is a temperature, and no difference of temperatures."""
+    name = f"{attributes.get('standard_name', '')} {attributes.get('long_name', '')}".lower()
+    differs = re.search(r"difference|anomal|range|tendency|change", name)
+    return one_spelling(units) in TEMPERATURE_SCALES and not differs

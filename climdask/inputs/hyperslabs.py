@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from climdask.regions import Selection
+from climdask.climatology.places import Selection
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,18 @@ is walked folder by folder, so that a large archive is never listed whole. ``[..
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
+from climdask.climatology.calendars import run_lengths
 from climdask.errors import InventoryError, did_you_mean
-from climdask.years import run_lengths
+from climdask.inputs.sources import Source, source_of
+from climdask.plaintext import check_no_controls, one_line, quantity
 
 FACETS = ("model", "scenario", "member", "grid", "variable", "year", "start", "end", "version")
 
@@ -32,6 +35,8 @@ PATTERNS = {
 
 Date = tuple[int, int, int]
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
+# The days that every calendar has: enough to tell from names what is in no file, or in two.
+EVERY_DAY = frozenset((m, d) for m in range(1, 13) for d in range(1, 29 if m == 2 else 31))
 # Facets become folders of the output: no ".." among them, and nothing hidden.
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
@@ -62,9 +67,21 @@ class InputFile:
         """The years that the name claims, in order."""
         return range(self.start[0], self.end[0] + 1)
 
+    @property
+    def claim(self) -> tuple[Date, Date] | None:
+        """First and last date by the path; None if it is ``input.facets`` that says them."""
+        said = all(f"{date[0]:04}" in self.path for date in (self.start, self.end))
+        return (self.start, self.end) if said else None
+
     def is_whole(self, year: int) -> bool:
         """Tell whether by its name the file has the whole of ``year``."""
         return self.start <= (year, 1, 1) and self.end >= (year, 12, 30)
+
+    def days(self, year: int) -> frozenset[tuple[int, int]]:
+        """Return the (month, day) that by its name the file has of ``year``."""
+        if self.is_whole(year):
+            return EVERY_DAY
+        return frozenset(d for d in EVERY_DAY if self.start <= (year, *d) <= self.end)
 
 
 @dataclass(frozen=True)
@@ -101,6 +118,11 @@ class Inventory:
     series: tuple[Series, ...]
     notes: tuple[str, ...]
 
+    @cached_property
+    def source(self) -> Source:
+        """Where the files are."""
+        return source_of(self.root)
+
     @property
     def n_files(self) -> int:
         """How many files the series hold."""
@@ -122,6 +144,11 @@ class Query:
     wanted: Mapping[str, Sequence[str]]
     fixed: Mapping[str, str]
 
+    @cached_property
+    def source(self) -> Source:
+        """Where the files are."""
+        return source_of(self.root)
+
 
 def take_inventory(query: Query) -> Inventory:
     """Find the files below the root and sort them into series.
@@ -131,8 +158,9 @@ def take_inventory(query: Query) -> Inventory:
             there, or two files claim the same days with nothing to say which is newer.
     """
     root, pattern = query.root, PATTERNS.get(query.pattern, query.pattern)
+    source = query.source
     check_pattern(pattern, query.fixed)
-    if not root.is_dir():
+    if source.kind("") != "folder":
         raise InventoryError(
             f"input.root: {root} is not a folder; set input.root, --input-root, or the "
             "environment variable that the workflow names"
@@ -141,7 +169,7 @@ def take_inventory(query: Query) -> Inventory:
     for path, facets in _walk(query):
         _check_facets(root / path, facets)
         key = tuple(facets[f] for f in ("model", "member", "grid", "variable"))
-        groups[key].append(_input_file(root, path, facets))
+        groups[key].append(_input_file(source, path, facets))
     notes: list[str] = []
     series = []
     for (model, member, grid, variable), files in sorted(groups.items()):
@@ -156,9 +184,9 @@ def take_inventory(query: Query) -> Inventory:
 def _check_facets(path: Path, facets: Mapping[str, str]) -> None:
     for name in ("variable", "model", "member"):
         if name not in facets:  # it is in brackets, and this name goes without
+            cure = "" if name == "variable" else f', or add "{name}: …" to input.facets'
             raise InventoryError(
-                f"{path}: its name does not say the {name}; narrow input.pattern, or add "
-                f'"{name}: …" to input.facets'
+                f"{path}: its name does not say the {name}; narrow input.pattern{cure}"
             )
     for name in ("model", "scenario", "member", "grid"):
         if name in facets and not _FOLDER_NAME.fullmatch(facets[name]):
@@ -211,47 +239,60 @@ def _pairs_up(segment: str) -> bool:
 
 def _walk(query: Query) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the path and the facets of each match, in order of name."""
-    root, pattern = query.root, PATTERNS.get(query.pattern, query.pattern)
+    source, pattern = query.source, PATTERNS.get(query.pattern, query.pattern)
     segments = [segment for segment in pattern.split("/") if segment not in ("", ".")]
     matchers = [_matcher(segment, query) for segment in segments]
     unsaid = {"grid": "gn", **query.fixed}  # CMIP5 has no grid label
 
     def below(
-        folder: Path, depth: int, facets: dict[str, str]
+        folder: str, depth: int, facets: dict[str, str]
     ) -> Iterator[tuple[str, dict[str, str]]]:
         last = depth == len(segments) - 1
-        for name in _names(folder):
+        for name in source.names(folder):
             match = matchers[depth].fullmatch(name)
             if match is None:
                 continue
             found = {k: v for k, v in match.groupdict().items() if v is not None}
             if any(facets.get(k, v) != v for k, v in found.items()):
                 continue  # the folder says one thing and the name another
-            path = folder / name
+            _check_name(source.root / folder, name)
+            path = f"{folder}/{name}" if folder else name
             if last:
-                if not path.is_file():
-                    raise InventoryError(
-                        f"{path}: is {_what(path)}, but is named like an input file; remove or "
-                        "rename it, or narrow input.pattern"
-                    )
-                yield path.relative_to(root).as_posix(), {**unsaid, **facets, **found}
-            elif path.is_dir():
+                if source.kind(path) != "file":
+                    raise InventoryError(f"{source.root / path}: {_no_file(source, path)}")
+                yield path, {**unsaid, **facets, **found}
+            elif source.kind(path) == "folder":
                 yield from below(path, depth + 1, {**facets, **found})
 
-    yield from below(root, 0, {})
+    yield from below("", 0, {})
 
 
-def _what(path: Path) -> str:
-    if path.is_dir():
-        return "a folder"
-    return "no regular file" if path.exists() else "a link to a file that is not there"
+def _check_name(folder: Path, name: str) -> None:
+    """Check the name of what matches: it goes into messages, records and other names.
 
-
-def _names(folder: Path) -> list[str]:
+    Raises:
+        InventoryError: the name has a control character, or is not UTF-8.
+    """
     try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - names only, and fast
-    except OSError as error:
-        raise InventoryError(f"{folder}: cannot be listed ({error.strerror})") from None
+        check_no_controls(name)
+    except ValueError as error:
+        raise InventoryError(
+            f'{folder}: the name of an input, "{one_line(name)}", {error}, or narrow input.pattern'
+        ) from None
+
+
+def _no_file(source: Source, path: str) -> str:
+    """Say what is named like an input file and is none."""
+    if any(source.kind(f"{path}/{name}") == "file" for name in ("zarr.json", ".zgroup", ".zarray", ".zmetadata")):
+        return (
+            "is a Zarr store, which climdask cannot read as input yet; expected NetCDF files: "
+            "write it as NetCDF first (xarray.open_zarr(…).to_netcdf(…)), or narrow input.pattern"
+        )
+    whats = {"folder": "a folder", "nothing": "a link to a file that is not there"}
+    what = whats.get(source.kind(path), "no regular file")
+    return (
+        f"is {what}, but is named like an input file; remove or rename it, or narrow input.pattern"
+    )
 
 
 def _matcher(segment: str, query: Query) -> re.Pattern[str]:
@@ -278,7 +319,8 @@ def _facet_expression(facet: str, query: Query) -> str:
     return known.get(facet, r"[^/_]+")
 
 
-def _input_file(root: Path, path: str, facets: Mapping[str, str]) -> InputFile:
+def _input_file(source: Source, path: str, facets: Mapping[str, str]) -> InputFile:
+    root = source.root
     first = facets.get("year") or facets.get("start")
     last = facets.get("year") or facets.get("end")
     if first is None or last is None:
@@ -293,10 +335,8 @@ def _input_file(root: Path, path: str, facets: Mapping[str, str]) -> InputFile:
     if start > end:
         raise InventoryError(f"{root / path}: its name ends ({last}) before it starts ({first})")
     version = tuple(int(n) for n in re.findall(r"\d+", facets.get("version", "")))
-    status = (root / path).stat()
-    return InputFile(
-        start, end, path, facets.get("scenario", ""), version, status.st_size, status.st_mtime_ns
-    )
+    size, mtime_ns = source.size_and_time(path)
+    return InputFile(start, end, path, facets.get("scenario", ""), version, size, mtime_ns)
 
 
 def _date(text: str, *, is_end: bool) -> Date:
@@ -368,7 +408,7 @@ def _there(query: Query, facet: str) -> set[str]:
 
 def _nothing(query: Query, pattern: str) -> str:
     """Say why nothing matched: what was looked for, and what is there."""
-    seen = [p.relative_to(query.root).as_posix() for p in _some_files(query.root, 3)]
+    seen = list(islice(_some_files(query.source, ""), 3))
     there = f"there is, for instance, {', '.join(seen)}" if seen else "the folder holds no .nc file"
     wanted = ", ".join(f"{k} {'|'.join(v)}" for k, v in query.wanted.items() if v)
     return (
@@ -377,14 +417,16 @@ def _nothing(query: Query, pattern: str) -> str:
     )
 
 
-def _some_files(root: Path, most: int) -> list[Path]:
-    found: list[Path] = []
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        found += [Path(folder) / n for n in sorted(names) if n.endswith(".nc")][:most]
-        if len(found) >= most:
-            break
-    return found[:most]
+def _some_files(source: Source, folder: str) -> Iterator[str]:
+    """Yield the NetCDF files of a folder and what is below it, those nearest to it first."""
+    try:
+        paths = [f"{folder}/{name}" if folder else name for name in source.names(folder)]
+    except InventoryError:  # that no file matches is the error to tell
+        return
+    yield from (path for path in paths if path.endswith(".nc") and source.kind(path) == "file")
+    for path in paths:
+        if source.kind(path) == "folder":
+            yield from _some_files(source, path)
 
 
 def describe(series: Series) -> str:
@@ -392,5 +434,5 @@ def describe(series: Series) -> str:
     parts = []
     for scenario, files in sorted(_by_scenario(series.files).items()):
         years = run_lengths(y for f in files for y in f.years)
-        parts.append(f"{scenario or 'any scenario'} {years} ({len(files)} files)")
+        parts.append(f"{scenario or 'any scenario'} {years} ({quantity(len(files), 'file')})")
     return "; ".join(parts)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from climdask.errors import BusyFile, ClimdaskError, DataError, PlanError
-from climdask.files import FileAccess
-from climdask.headers import Header
-from climdask.inventory import Inventory, Series
-from climdask.netcdf import check_file, read_header
+from climdask.inputs.access import FileAccess
+from climdask.inputs.headers import Header
+from climdask.inputs.inventory import Inventory, Series
+from climdask.inputs.netcdf import check_file, read_header
 
 # How many busy files of a chain are waited for before the chain counts as unreadable.
 PATIENCE = 3
@@ -25,10 +25,10 @@ def _probe_one(inventory: Inventory, series: Series, access: FileAccess) -> Head
     """Read the first header that can be read: a bad file fails its chain when it is read."""
     first, waited = None, 0
     for file in series.files:
-        path = inventory.root / file.path
+        path = inventory.source.local(file.path)
         try:
             with access.opening(path, purpose="probe"):
-                return read_header(path, series.variable)
+                return read_header(path, series.variable, claim=file.claim)
         except DataError as error:
             first = first or error
             waited += isinstance(error, BusyFile)
@@ -48,10 +48,10 @@ def check_headers(
             continue
         problems = []
         for file in series.files:
-            path = inventory.root / file.path
+            path = inventory.source.local(file.path)
             try:
                 with access.opening(path, purpose="check"):
-                    check_file(path, expected, file.years)
+                    check_file(path, expected, file.years, claim=file.claim)
             except DataError as error:
                 problems.append(str(error))
         if problems:

@@ -1,31 +1,36 @@
-"""The years of an input file as blocks: fast from HDF5 chunks, else through netCDF4.
+"""The years of an input file as blocks, by the fastest reader that can.
 
-Both ways give the same values to the last bit; the second is the reference, and reads everything
-that the netCDF library can.
+All readers give the same values to the last bit; the one through netCDF4 is the reference, and
+reads everything that the netCDF library can.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from climdask.decoding import Decoder
-from climdask.hdf5chunks import ChunkedVariable, locate, read_steps
-from climdask.headers import Header
-from climdask.hyperslabs import Slab, choose_slabs
-from climdask.netcdf import Days, Layout, agreed, errors_of, opened
-from climdask.normals import Block
-from climdask.regions import Selection
-from climdask.years import DayAxis
+from climdask.climatology.blocks import Block
+from climdask.climatology.calendars import DayAxis
+from climdask.climatology.places import Selection
+from climdask.inputs.attributes import attributes_of
+from climdask.inputs.chunkreader import ChunkReader
+from climdask.inputs.decoding import Decoder
+from climdask.inputs.headers import Header
+from climdask.inputs.libraryreader import LibraryReader
+from climdask.inputs.netcdf import agreed, errors_of, filter_named, opened
+from climdask.inputs.readers import OpenVariable, Piece, Pieces, Reader, readers, register
+from climdask.inputs.timeaxis import Claim, Days
 
-# Bytes that are decoded at once while a year is read through netCDF4.
-PIECE_BYTES = 64 << 20
+# Bytes after which a read tells that it goes on.
+_TOLD_BYTES = 64 << 20
+
+LIBRARY = LibraryReader()
+register(ChunkReader())
+register(LIBRARY)
 
 
 def read_years(
@@ -35,8 +40,10 @@ def read_years(
     selection: Selection,
     years: Sequence[int],
     *,
+    claim: Claim | None = None,
     slow: Callable[[str], None] = lambda _: None,
     decoded: Callable[[int], None] = lambda _: None,
+    missing_values: Sequence[float] = (),
 ) -> list[Block]:
     """Read some years of a file. The caller holds the right to open it.
 
@@ -45,9 +52,11 @@ def read_years(
         expected: the header of the chain, which this file must agree with.
         axis: the days of a block.
         selection: the cells of a block.
-        years: the years to read, in order; the file may hold more.
+        years: the years to read, in order; the file may hold more, and may lack some inside.
+        claim: first and last date by the file's name, if the name says them.
         slow: is told why the file is read through netCDF4, if it is.
         decoded: is told the bytes of values that were decoded, also those of no use.
+        missing_values: values that mean missing although the file does not say so.
 
     Returns:
         A block for each year, float32 [day, cell], NaN where missing. Values that are infinite,
@@ -57,18 +66,37 @@ def read_years(
         UnreadableFile: the file is damaged or no NetCDF.
         InconsistentFile: it contradicts its name or the chain.
     """
+    where = f"{path}: {expected.variable}"
     with opened(path) as dataset:
-        layout, days = agreed(path, dataset, expected, years)
-        located = _locate(path, dataset, expected.variable, layout)
-        if isinstance(located, str):
-            blocks = _read_blocks(dataset, expected, layout, days, axis, selection, years, decoded)
-            slow(located)
-            return blocks
-        attributes = _attributes(dataset.variables[expected.variable])
-    decoder = Decoder(located.dtype, attributes)
-    rows = [_Rows.of(days, axis, year) for year in years]
-    with errors_of(path):
-        return _read_chunks(path, located, decoder, rows, len(axis), selection, expected, decoded)
+        layout, days = agreed(path, dataset, expected, years, claim)
+        attributes = attributes_of(dataset.variables[expected.variable])
+        dtype = dataset.variables[expected.variable].dtype
+        decoder = Decoder(dtype, attributes, where=where, missing_values=missing_values)
+        rows = [_Rows.of(days, axis, year) for year in years]
+        found = OpenVariable(
+            path, dataset, expected.variable, layout, selection, expected.grid.shape[1]
+        )
+        reader, pieces, obstacles = _choose(found)
+        if reader.holds_library:
+            with filter_named(path, " ".join(obstacles)):
+                blocks = _blocks(pieces, decoder, rows, len(axis), selection, decoded)
+    if not reader.holds_library:
+        with errors_of(path):
+            blocks = _blocks(pieces, decoder, rows, len(axis), selection, decoded)
+    for obstacle in obstacles:
+        slow(obstacle)
+    return blocks
+
+
+def _choose(variable: OpenVariable) -> tuple[Reader, Pieces, list[str]]:
+    """Return the first reader that can read a variable, and why those before it cannot."""
+    obstacles: list[str] = []
+    for reader in readers():
+        pieces = reader.prepare(variable)
+        if not isinstance(pieces, str):
+            return reader, pieces, obstacles
+        obstacles.append(pieces)
+    raise AssertionError("the last reader reads everything")
 
 
 def read_through_netcdf4(
@@ -77,11 +105,15 @@ def read_through_netcdf4(
     """Read as :func:`read_years` does, through the library alone: the reference."""
     with opened(path) as dataset:
         layout, days = agreed(path, dataset, expected, years)
-        return _read_blocks(dataset, expected, layout, days, axis, selection, years, lambda _: None)
-
-
-def _attributes(var: Any) -> dict[str, Any]:
-    return {name: var.getncattr(name) for name in var.ncattrs()}
+        var = dataset.variables[expected.variable]
+        decoder = Decoder(var.dtype, attributes_of(var), where=f"{path}: {expected.variable}")
+        rows = [_Rows.of(days, axis, year) for year in years]
+        found = OpenVariable(
+            path, dataset, expected.variable, layout, selection, expected.grid.shape[1]
+        )
+        pieces = LIBRARY.prepare(found)
+        assert not isinstance(pieces, str)
+        return _blocks(pieces, decoder, rows, len(axis), selection, lambda _: None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +133,8 @@ class _Rows:
     def of(cls, days: Days, axis: DayAxis, year: int) -> _Rows:
         steps = np.flatnonzero(days.years == year)
         rows = axis.positions(days.months[steps], days.days[steps])
-        return cls(year, range(int(steps[0]), int(steps[-1]) + 1), rows)
+        span = range(int(steps[0]), int(steps[-1]) + 1) if steps.size else range(0)
+        return cls(year, span, rows)
 
     def pick(self, part: range) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
         """Return which of some steps of the file are kept: bool [step], and their rows."""
@@ -112,38 +145,30 @@ class _Rows:
         return kept, rows[rows >= 0]
 
 
-# ---------------------------------------------------------------- from chunks
-
-
-def _locate(path: Path, dataset: Any, variable: str, layout: Layout) -> ChunkedVariable | str:
-    """Find the chunks of a variable, or say why it is to be read through netCDF4."""
-    if dataset.disk_format != "HDF5":
-        return f"{dataset.disk_format} format"
-    return locate(path, variable, layout.order, layout.shape)
-
-
-def _read_chunks(
-    path: Path,
-    located: ChunkedVariable,
+def _blocks(
+    pieces: Pieces,
     decoder: Decoder,
     years: Sequence[_Rows],
     n_days: int,
     selection: Selection,
-    expected: Header,
     decoded: Callable[[int], None],
 ) -> list[Block]:
-    cells, n_lon = selection.cells, expected.grid.lon.size
-    blocks = [_empty(rows, n_days, cells.size) for rows in years]
-    demand = [rows.steps for rows in years]
-    n_chunks = 0
-    for part, columns, raw in read_steps(path, located, cells, n_lon, demand):
-        values = decoder(raw)
-        n_chunks += 1
+    """Decode what a reader yields into a block for each year."""
+    blocks = [_empty(rows, n_days, selection.cells.size) for rows in years]
+    demand = [rows.steps for rows in years if rows.steps]
+    n_bytes = 0
+    found: Iterable[Piece] = pieces(demand) if demand else ()
+    for piece in found:
+        values = decoder(piece.stored)
+        n_bytes += piece.n_bytes
+        if n_bytes >= _TOLD_BYTES:
+            decoded(n_bytes)
+            n_bytes = 0
         for year, block in zip(years, blocks, strict=True):
-            kept, rows = year.pick(part)
+            kept, rows = year.pick(piece.steps)
             if rows.size:
-                _put(block, rows, columns, values if kept.all() else values[kept])
-    decoded(n_chunks * math.prod(located.shape) * located.dtype.itemsize)
+                _put(block, rows, piece.cells, values if kept.all() else values[kept])
+    decoded(n_bytes)
     return [Block.of(rows.year, values) for rows, values in zip(years, blocks, strict=True)]
 
 
@@ -166,69 +191,3 @@ def _put(
         block[rows, columns] = values
     else:
         block[rows[:, None], columns] = values
-
-
-# ---------------------------------------------------------------- through netCDF4
-
-
-def _read_blocks(
-    dataset: Any,
-    expected: Header,
-    layout: Layout,
-    days: Days,
-    axis: DayAxis,
-    selection: Selection,
-    years: Sequence[int],
-    decoded: Callable[[int], None],
-) -> list[Block]:
-    var = dataset.variables[expected.variable]
-    chunk = _chunk(var, layout)
-    slabs = choose_slabs(selection, expected.grid.lon.size, chunk[1:] if chunk else (1, 1))
-    decoder = Decoder(var.dtype, _attributes(var))
-    blocks = []
-    for year in years:
-        rows = _Rows.of(days, axis, year)
-        values = np.full((len(axis), selection.cells.size), np.nan, dtype=np.float32)
-        for part, slab, raw in _pieces(var, layout, slabs, rows.steps):
-            kept, to = rows.pick(part)
-            values[to[:, None], slab.places] = decoder(raw[kept])
-            decoded(len(part) * slab.size * int(var.dtype.itemsize))
-        blocks.append(Block.of(year, values))
-    return blocks
-
-
-def _pieces(
-    var: Any, layout: Layout, slabs: Sequence[Slab], steps: range
-) -> Iterator[tuple[range, Slab, npt.NDArray[Any]]]:
-    """Yield time steps, a rectangle, and the stored values of its cells, [step, cell]."""
-    for slab in slabs:
-        length = _piece_length(var, layout, slab)
-        for first in range(steps.start, steps.stop, length):
-            part = range(first, min(first + length, steps.stop))
-            index: list[Any] = [0] * var.ndim
-            box = (slice(part.start, part.stop), slab.rows, slab.columns)
-            for place, edges in zip(layout.order, box, strict=True):
-                index[place] = edges
-            raw = _in_order(np.ma.getdata(var[tuple(index)]), layout)
-            yield part, slab, raw.reshape(len(part), -1)[:, slab.inside]
-
-
-def _piece_length(var: Any, layout: Layout, slab: Slab) -> int:
-    """Return the time steps to read at once: whole chunks, about :data:`PIECE_BYTES`."""
-    length = max(1, PIECE_BYTES // max(1, slab.size * int(var.dtype.itemsize)))
-    chunk = _chunk(var, layout)
-    return max(chunk[0], length // chunk[0] * chunk[0]) if chunk else length
-
-
-def _chunk(var: Any, layout: Layout) -> tuple[int, int, int] | None:
-    """Return time steps, latitudes and longitudes of a chunk; None if there are no chunks."""
-    chunking = var.chunking()
-    if not isinstance(chunking, list | tuple):
-        return None
-    t, y, x = (int(chunking[place]) for place in layout.order)
-    return t, y, x
-
-
-def _in_order(raw: npt.NDArray[Any], layout: Layout) -> npt.NDArray[Any]:
-    """Bring (time, lat, lon) into that order; the other dimensions are gone already."""
-    return raw.transpose(np.argsort(np.argsort(layout.order)))

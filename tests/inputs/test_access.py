@@ -21,10 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from climdask import files
-from climdask.audit import Audit, audit
 from climdask.errors import BusyFile, OutputError, PoisonFile
-from climdask.files import (
+from climdask.inputs import access as access_module
+from climdask.inputs.access import (
     MAX_DEATHS,
     FileAccess,
     LockCheck,
@@ -33,6 +32,7 @@ from climdask.files import (
     process_id,
     read_lines,
 )
+from climdask.inputs.audit import Audit, audit
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_threads_exclude_each_other(access: FileAccess, path: Path, tmp_path: Pa
 COUNT = """
 import sys, time
 from pathlib import Path
-from climdask.files import FileAccess
+from climdask.inputs.access import FileAccess
 locks, trace, path, counter, n = sys.argv[1:]
 access = FileAccess("run-1", Path(locks), Path(trace), timeout=30.0)
 for _ in range(int(n)):
@@ -181,7 +181,7 @@ def test_a_file_is_had_as_soon_as_it_is_free(access: FileAccess, path: Path) -> 
 
 def test_whoever_listens_to_a_run_is_told_of_its_traces(access: FileAccess, path: Path) -> None:
     told: list[Any] = []
-    files.listeners[access.run_id] = told.append
+    access_module.listeners[access.run_id] = told.append
     try:
         with access.opening(path) as reading:
             reading.add(30)
@@ -189,7 +189,7 @@ def test_whoever_listens_to_a_run_is_told_of_its_traces(access: FileAccess, path
         with replace(access, run_id="another").opening(path):
             pass
     finally:
-        del files.listeners[access.run_id]
+        del access_module.listeners[access.run_id]
     assert [(e["event"], e.get("bytes")) for e in told] == [("open", None), ("close", 42)]
     assert told == events(access)[:2]
 
@@ -228,7 +228,7 @@ def test_numbers_go_on_in_the_next_run_and_after_a_torn_number(
 
 
 def test_a_process_has_one_name_for_all_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_process_names", {})
+    monkeypatch.setattr(access_module, "_process_names", {})
     barrier = threading.Barrier(8)
 
     def name(_: int) -> str:
@@ -298,7 +298,7 @@ def test_the_default_lock_folder_is_the_users_own(monkeypatch: pytest.MonkeyPatc
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from climdask.files import FileAccess
+from climdask.inputs.access import FileAccess
 run_id, locks, trace, path = sys.argv[1:]
 with FileAccess(run_id, Path(locks), Path(trace)).opening(Path(path)):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -605,6 +605,7 @@ def write_history(
         traces.add(kind, f"p{process}", numbers[space], t + skew[host], **more)
 
 
+@pytest.mark.slow
 @given(histories(), st.lists(st.sampled_from([0.0, 1000.0, 300.5]), min_size=3, max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_the_audit_finds_every_overlap_and_makes_none_up(
@@ -650,7 +651,7 @@ def test_the_audit_finds_every_overlap_and_makes_none_up(
 ASK = """
 import sys
 from pathlib import Path
-from climdask.files import LockCheck
+from climdask.inputs.access import LockCheck
 print(LockCheck(Path(sys.argv[1]), sys.argv[2]).is_refused())
 """
 
@@ -667,3 +668,38 @@ def test_a_lock_that_is_held_here_is_refused_elsewhere(tmp_path: Path) -> None:
         assert ask_elsewhere(check)
     assert not list(check.lock_dir.iterdir())
     assert not ask_elsewhere(check)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+OPENED = {
+    "event": "open", "file": "a.nc", "token": "t", "locks": "l", "seq": 1, "purpose": "read",
+    "host": "h", "boot": "b", "process": "1-a", "mono": 1.0, "wall": 1.0, "run": "r",
+}  # fmt: skip
+CLOSED = {**OPENED, "event": "close", "seq": 2, "opened": 1, "mono": 2.0}
+
+
+@given(line=st.sampled_from([OPENED, CLOSED]), key=st.sampled_from([*CLOSED]), value=JSON)
+@settings(deadline=None, max_examples=100)
+def test_an_event_with_a_wrong_value_stops_no_audit(
+    tmp_path_factory: pytest.TempPathFactory, line: dict[str, Any], key: str, value: Any
+) -> None:
+    place = tmp_path_factory.getbasetemp() / "hostile-traces"
+    place.mkdir(exist_ok=True)
+    lines = [OPENED, CLOSED, {**line, key: value}]
+    (place / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert audit([place]).opens >= 1
+
+
+@given(content=st.binary(max_size=60))
+@settings(deadline=None, max_examples=50)
+def test_a_trace_of_any_bytes_stops_no_audit(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    place = tmp_path_factory.getbasetemp() / "hostile-bytes"
+    (place / "folder.jsonl").mkdir(exist_ok=True, parents=True)
+    (place / "a.jsonl").write_bytes(content)
+    assert audit([place]).torn >= 1

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from climdask.chunkcodecs import (
+from climdask.inputs.chunkcodecs import (
     BLOSC,
     DEFLATE,
     FLETCHER32,

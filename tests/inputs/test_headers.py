@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from climdask.headers import Header, Scalar, climatological_cell_methods
-from climdask.regions import Grid
+from climdask.climatology.grids import Grid, RectilinearGrid
+from climdask.inputs.headers import Header, Scalar, climatological_cell_methods
 
-GRID = Grid(np.array([10.0, 20.0, 30.0]), np.array([0.0, 90.0, 180.0, 270.0]))
+GRID = RectilinearGrid(np.array([10.0, 20.0, 30.0]), np.array([0.0, 90.0, 180.0, 270.0]))
 HEADER = Header("a/pr_1950.nc", "pr", "kg m-2 s-1", "standard", "float32", GRID)
 
 
@@ -63,7 +63,7 @@ def test_a_header_reads_cell_methods_from_its_attributes():
 
 
 def grid_with(lat=GRID.lat, lon=GRID.lon) -> Grid:
-    return Grid(np.asarray(lat, dtype=float), np.asarray(lon, dtype=float))
+    return RectilinearGrid(np.asarray(lat, dtype=float), np.asarray(lon, dtype=float))
 
 
 @pytest.mark.parametrize(

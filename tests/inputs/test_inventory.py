@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from climdask.errors import InventoryError
-from climdask.inventory import (
+from climdask.inputs.inventory import (
     PATTERNS,
     InputFile,
     Inventory,
@@ -481,6 +481,24 @@ def test_a_folder_that_is_named_like_a_file_is_told(tmp_path: Path) -> None:
     assert "_2014.nc: is a folder, but is named like an input file" in told(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["zarr.json", ".zgroup"])
+def test_a_zarr_store_that_is_named_like_a_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / nex(2014)).mkdir(parents=True)
+    (tmp_path / nex(2014) / name).write_text("{}")
+    text = told(tmp_path)
+    assert "_2014.nc: is a Zarr store" in text
+    assert "to_netcdf" in text
+
+
+def test_advice_on_a_name_without_the_variable_is_not_refused_by_the_next_check(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "M1_r1_1999.nc")
+    text = told(tmp_path, "[{variable}_]{model}_{member}_{year}.nc")
+    assert "its name does not say the variable; narrow input.pattern" in text
+    assert "input.facets" not in text
+
+
 def test_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
     touch(tmp_path, nex(2013))
     (tmp_path / nex(2014)).symlink_to(tmp_path / "gone.nc")
@@ -568,5 +586,35 @@ def test_folders_of_other_models_and_variables_are_never_listed(
 def test_a_series_is_described_by_its_years(tmp_path: Path) -> None:
     touch(tmp_path, *(nex(y) for y in (1950, 1951, 1953)), nex(2015, scenario="ssp245"))
     assert describe(only(take(tmp_path))) == (
-        "historical 1950-1951, 1953 (3 files); ssp245 2015 (1 files)"
+        "historical 1950-1951, 1953 (3 files); ssp245 2015 (1 file)"
     )
+
+
+@pytest.mark.parametrize(
+    ("sign", "words"),
+    [
+        (b"\x1b[2J", r"has the control character \x1b"),
+        (b"\n", r"has the control character \n"),
+        (b"\xff", r"has the byte that is not UTF-8, \udcff"),
+        ("\u202e".encode(), r"has the control character \u202e"),
+    ],
+)
+def test_a_name_that_no_message_can_show_is_refused_if_it_matches(
+    sign: bytes, words: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tas"
+    folder.mkdir()
+    (folder / "tas_2001.nc").touch()
+    shown = os.fsdecode(sign)
+    (folder / f"{shown}tas.txt").touch()
+    pattern, facets = "{variable}/*_{year}.nc", {"model": "m", "member": "r", "scenario": "h"}
+    query = Query(tmp_path, pattern, {"variable": ["tas"]}, facets)
+    assert take_inventory(query).n_files == 1, "what does not match is not looked at"
+    (folder / f"tas{shown}_2002.nc").touch()
+    with pytest.raises(InventoryError) as error:
+        take_inventory(query)
+    assert words in str(error.value)
+    assert f"{folder}: the name of an input" in str(error.value)
+    assert "remove that character, or narrow input.pattern" in str(error.value)
+    str(error.value).encode()
+    assert not set(str(error.value)) & set("\x1b\n\u202e")

@@ -16,14 +16,14 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from climdask import netcdf, reading
-from climdask.decoding import Decoder
+from climdask.climatology.blocks import Block
+from climdask.climatology.calendars import DayAxis
+from climdask.climatology.places import GLOBAL, Box, select
 from climdask.errors import InconsistentFile, UnreadableFile
-from climdask.netcdf import check_file, read_header
-from climdask.normals import Block
-from climdask.reading import read_years
-from climdask.regions import GLOBAL, Box, select
-from climdask.years import DayAxis
+from climdask.inputs import libraryreader, netcdf
+from climdask.inputs.decoding import Decoder
+from climdask.inputs.netcdf import check_file, read_header
+from climdask.inputs.reading import read_years
 from tests.samples import (
     LAT,
     LON,
@@ -35,7 +35,7 @@ from tests.samples import (
     write_years,
 )
 
-REAL = Path(__file__).parents[2] / "shared/data/real"
+REAL = Path(__file__).parents[3] / "shared/data/real"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"real data are not at {REAL}")
 
 
@@ -242,6 +242,7 @@ def cut(field: xr.DataArray, specimen: Specimen, box: Box, year: int) -> np.ndar
 
 @given(specimens())
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
 def test_whatever_the_file_looks_like_the_values_are_those_that_xarray_reads(
     tmp_path_factory: pytest.TempPathFactory, specimen: Specimen
 ) -> None:
@@ -258,7 +259,7 @@ def test_whatever_the_file_looks_like_the_values_are_those_that_xarray_reads(
         assert block.values.dtype == np.float32
         assert block.values.dtype.isnative
         for region in selection.regions:
-            expected = cut(field, specimen, region.box, block.year)
+            expected = cut(field, specimen, region.place, block.year)
             got = block.values[:, region.index]
             # xarray unpacks 16-bit integers in float32, and rounds twice.
             near = 1e-6 if specimen.style.packing else 0
@@ -277,7 +278,7 @@ def test_a_year_is_read_in_pieces_of_whole_chunks_without_losing_a_day(
 ) -> None:
     path = tmp_path / "tas.nc"
     held = write_years(path, "tas", 2000, 2002, chunks=(7, 2, 3), deflate=True)
-    monkeypatch.setattr(reading, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(libraryreader, "PIECE_BYTES", 1000)
     np.testing.assert_array_equal(field_of(path, 2001), held[366:731])
 
 
@@ -316,8 +317,11 @@ def test_an_axis_is_told_by_its_cf_units_and_not_by_its_name(tmp_path: Path, uni
     path = tmp_path / "tas.nc"
     held = write_year(path)
     with netCDF4.Dataset(path, "a") as dataset:
+        values = dataset["lat"][:]
         dataset.renameVariable("lat", "y")
         dataset.renameDimension("lat", "y")
+    with netCDF4.Dataset(path, "a") as dataset:
+        dataset["y"][:] = values  # the netCDF library loses them
         dataset["y"].units = units
     np.testing.assert_array_equal(field_of(path), held)
 
@@ -496,7 +500,7 @@ YEAR = dates_of(2001, 2001, "standard")
         (lambda p: write_year(p, "tasmin"), ['says "tas"', "holds tasmin"]),
         (lambda p: write_year(p, "tsa"), ['did you mean "tsa"?']),
         (_extra_level, ["dimension plev of length 3", "cut one level out"]),
-        (_changed(lambda d: d["time"].delncattr("units")), ["dimension time of length 365"]),
+        (_changed(lambda d: d["time"].delncattr("units")), ["time: has no attribute units"]),
         (_changed(lambda d: d["time"].setncattr("units", "days since banana")), ["banana"]),
         (_changed(lambda d: d["time"].setncattr("units", "months since 1850-01-01")), ["months"]),
         (_changed(lambda d: d["time"].setncattr("calendar", "lunar")), ['"lunar" is not known']),
@@ -685,6 +689,7 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
         read_header(tmp_path / "tas.nc", "tas")
 
 
+@pytest.mark.slow
 def test_threads_that_read_different_files_do_not_crash_the_library(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.nc" for i in range(4)]
     held = [write_year(path, seed=i, deflate=True) for i, path in enumerate(paths)]
@@ -718,6 +723,7 @@ def test_observed_sea_surface_temperature_keeps_its_land_mask_and_its_leap_day()
     np.testing.assert_array_equal(dropped, np.delete(expected, 59, axis=0))
 
 
+@pytest.mark.slow
 @needs_real
 def test_a_file_of_150_years_and_its_annual_parts_give_the_same_blocks() -> None:
     whole = REAL / "canesm2_cmip5/original/tiny_daily_pr.nc"

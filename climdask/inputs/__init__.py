@@ -1,0 +1,1 @@
+"""The archive: which files there are, what they say, and their values."""
