@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cftime
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from climdask.climatology.calendars import Periods
 from climdask.errors import DataError, UnreadableFile
-from climdask.provenance import unpack
-from climdask.years import Periods
-from climdask.zarrlayout import object_key
-from climdask.zarrstore import find_store
-
-_NETCDF = re.compile(r"(?P<target>\d+)_(?P<window>\d+)yr_normal\.nc")
-_ZARR = re.compile(r"(?P<window>\d+)yr_normal\.zarr")
+from climdask.outputs.formats import FORMATS, format_of
+from climdask.outputs.provenance import unpack
+from climdask.planning.naming import NAMINGS
 
 Floats = npt.NDArray[np.float64]
 
@@ -105,34 +101,20 @@ def find_normals(root: Path, naming: Naming) -> tuple[NormalSet, ...]:
     A target year of a store is there if the object of the variable is.
     """
     sets: dict[tuple[str, str, str, str, str], list[Normal]] = {}
-    for path in sorted(root.glob("[!.]*/*/*/*/*/*.nc")):
-        model, member, variable, region, period, name = path.relative_to(root).parts
-        found = _NETCDF.search(name)
-        if found and int(found["window"]) == naming.window:
-            grid = _between(name, f"{variable}_day_{model}_{member}_", f"_{region}_{period}_")
-            leg = period if period == naming.historical else period.removeprefix("hybrid-")
-            key = (model, member, grid, variable, region)
-            sets.setdefault(key, []).append(Normal(leg, int(found["target"]), path))
-    for path in sorted(root.glob("[!.]*/*/*/*/*.zarr")):
-        model, member, variable, region, name = path.relative_to(root).parts
-        found, store = _ZARR.search(name), find_store(path)
-        if found and store and int(found["window"]) == naming.window:
-            attributes = store.root["attributes"]
-            key = (model, member, str(attributes.get("grid")), variable, region)
-            sets.setdefault(key, []).extend(
-                Normal(str(attributes.get("scenario")), year, path)
-                for n, year in enumerate(store.target_years)
-                if (path / variable / object_key(n, 4)).exists()
-            )
+    for name, naming_ in NAMINGS.items():
+        for path in sorted(root.glob(naming_.glob)):
+            below = PurePosixPath(path.relative_to(root).as_posix())
+            parsed = naming_.parse(below, naming.historical)
+            if parsed is None or parsed[0].window != naming.window:
+                continue
+            series, year = parsed
+            held = FORMATS[name].target_years(path, series.variable) if year is None else (year,)
+            sets.setdefault(series.set_of, []).extend(Normal(series.leg, y, path) for y in held)
     return tuple(
         NormalSet(*key, _periods(naming, "/".join(key[:4]), normals), tuple(sorted(normals)))
         for key, normals in sorted(sets.items())
         if normals
     )
-
-
-def _between(name: str, start: str, end: str) -> str:
-    return name.removeprefix(start).partition(end)[0] if name.startswith(start) else "?"
 
 
 def _periods(naming: Naming, chain: str, normals: list[Normal]) -> Periods:
@@ -209,13 +191,11 @@ def describe(path: Path) -> tuple[tuple[int, ...], str]:
     Raises:
         UnreadableFile: it cannot be opened, or is no normal.
     """
+    found = format_of(path) or FORMATS["zarr" if path.is_dir() else "netcdf"]
     try:
-        if path.is_dir():
-            dataset = xr.open_zarr(path, chunks=None, decode_times=False)
-            years = tuple(int(year) for year in dataset["target_year"].values)
-        else:
-            dataset = xr.open_dataset(path, engine="netcdf4", decode_times=False)
-            years = (int(dataset.attrs["target_year"]),)
+        dataset = getattr(xr, found.opener)(path, chunks=None, decode_times=False)
+        many = dataset["target_year"].values if "target_year" in dataset.coords else ()
+        years = tuple(map(int, many)) or (int(dataset.attrs["target_year"]),)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise UnreadableFile(f"{path}: is no normal that can be read ({error})") from error
     with dataset:
@@ -249,11 +229,10 @@ def opened(normal: Normal, variable: str) -> Iterator[OpenNormal]:
 
 
 def _open(normal: Normal) -> xr.Dataset:
-    if normal.path.suffix == ".zarr":
-        store = xr.open_zarr(normal.path, chunks=None, decode_times=False, consolidated=True)
-        one: xr.Dataset = store.sel(target_year=normal.target_year).rename(dayofyear="day")
-        return one
-    return xr.open_dataset(normal.path, engine="netcdf4", decode_times=False).rename(time="day")
+    found = format_of(normal.path)
+    if found is None:
+        raise ValueError("its name ends as that of no format")
+    return found.open_one(normal.path, normal.target_year)
 
 
 def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:

@@ -1,11 +1,10 @@
 """A normal as CF describes it: variables, dimensions and attributes, for any file format.
 
-Pure: :mod:`climdask.normalfile` writes this as NetCDF, :mod:`climdask.zarrstore` as Zarr.
+Pure: :mod:`climdask.outputs.netcdf` writes this as NetCDF, :mod:`climdask.outputs.zarr` as Zarr.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,16 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from climdask import precision
-from climdask.plan import ChainSpec
-from climdask.regions import RegionCells
+from climdask.climatology import rounding
+from climdask.climatology.calendars import (
+    EPOCH,
+    LEAP_CALENDARS,
+    Window,
+    climatology_bounds,
+    climatology_time,
+)
+from climdask.climatology.places import RegionCells
+from climdask.climatology.products import Product
+from climdask.inputs.headers import is_temperature
+from climdask.planning.plan import ChainSpec
 from climdask.version import __version__
-from climdask.years import EPOCH, LEAP_CALENDARS, Window, climatology_time
-
-_TEMPERATURE_UNITS = {
-    "k", "kelvin", "degk", "degc", "celsius", "degree_celsius", "degrees_celsius", "degree_c",
-    "degf", "fahrenheit", "degree_fahrenheit",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,9 @@ class NormalField:
         years_per_day: int16 [day], source years with any valid cell on that day.
         count: int16 [day, lat, lon], values behind each mean, or None.
         attributes: those that name the sources.
+        more: further products, by the name of their statistic; as ``values``.
+        edges: int64 [day, 2], the first and the last source year with any valid cell on that day;
+            None for those of the window's calendar.
     """
 
     values: npt.NDArray[np.float32]
@@ -42,6 +47,8 @@ class NormalField:
     count: npt.NDArray[np.int16] | None
     number_of_years: int
     attributes: dict[str, Any]
+    more: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    edges: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +66,19 @@ class CfVariable:
         return self.dims == ("time", "lat", "lon")
 
 
-def time_variables(spec: ChainSpec, window: Window) -> list[CfVariable]:
-    """Return time with its climatology bounds (CF 7.4), and the day of the year."""
+def time_variables(
+    spec: ChainSpec, window: Window, edges: npt.NDArray[np.int64] | None = None
+) -> list[CfVariable]:
+    """Return time with its climatology bounds (CF 7.4), and the day of the year.
+
+    Args:
+        spec: of the chain.
+        window: of the normal.
+        edges: as :attr:`NormalField.edges`.
+    """
     time, bounds = climatology_time(spec.axis, window)
+    if edges is not None:
+        bounds = climatology_bounds(spec.axis, edges)
     about = {
         "standard_name": "time",
         "axis": "T",
@@ -129,10 +146,19 @@ def field_variables(spec: ChainSpec, field: NormalField) -> list[CfVariable]:
         for v in found
     ]
     if spec.significant_digits:
-        about |= precision.field_attributes(spec.significant_digits)
+        about |= rounding.field_attributes(spec.significant_digits)
         nothing = np.array(0, dtype=np.int8)
-        more.append(CfVariable(precision.CONTAINER, (), nothing, precision.container_attributes()))
-    return [CfVariable(spec.variable, dims, field.values, about), *more]
+        more.append(CfVariable(rounding.CONTAINER, (), nothing, rounding.container_attributes()))
+    fields = [field.values, *(field.more[p.over_years] for p in spec.products[1:])]
+    gridded = [
+        CfVariable(p.name(spec.variable), dims, values, about | _of_product(spec, p))
+        for p, values in zip(spec.products, fields, strict=True)
+    ]
+    return [*gridded, *more]
+
+
+def _of_product(spec: ChainSpec, product: Product) -> dict[str, str]:
+    return {"cell_methods": product.cell_methods(spec.header.cell_methods)}
 
 
 def _field_attributes(spec: ChainSpec) -> dict[str, Any]:
@@ -142,18 +168,11 @@ def _field_attributes(spec: ChainSpec) -> dict[str, Any]:
     attributes["cell_methods"] = spec.header.cell_methods
     if not {"standard_name", "long_name"} & attributes.keys():
         attributes["long_name"] = spec.variable  # CF 3: a field should say what it is
-    if _is_temperature(attributes, spec.header.units):
+    if is_temperature(attributes, spec.header.units):
         attributes.setdefault("units_metadata", "temperature: on_scale")
     if spec.header.scalars:
         attributes["coordinates"] = " ".join(s.name for s in spec.header.scalars)
     return attributes
-
-
-def _is_temperature(attributes: Mapping[str, Any], units: str) -> bool:
-    """Tell whether a field is a temperature, and no difference of temperatures."""
-    name = f"{attributes.get('standard_name', '')} {attributes.get('long_name', '')}".lower()
-    differs = re.search(r"difference|anomal|range|tendency|change", name)
-    return units.lower() in _TEMPERATURE_UNITS and not differs
 
 
 def chain_attributes(spec: ChainSpec, region: RegionCells) -> dict[str, Any]:
@@ -164,7 +183,7 @@ def chain_attributes(spec: ChainSpec, region: RegionCells) -> dict[str, Any]:
         "model": spec.model,
         "member": spec.member,
         "grid": spec.grid,
-        "region": str(region.box),
+        "region": str(region.place),
         "window": np.int32(spec.window),
         "min_years": np.int32(spec.min_years),
         "leap_day": spec.axis.leap_day,
@@ -176,7 +195,7 @@ def title(spec: ChainSpec, region: RegionCells, years: str) -> str:
     """Return the title of a file or store; ``years`` says what is in it."""
     return (
         f"{spec.window}-year running normal of daily {spec.variable}, {spec.model} {spec.member}, "
-        f"{region.box.name}, {years}"
+        f"{region.place.name}, {years}"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from climdask.provenance import pack, unpack
+from climdask.outputs.provenance import pack, unpack
 
 
 def open_normals(paths: Sequence[Path], target_years: Sequence[int]) -> xr.Dataset:

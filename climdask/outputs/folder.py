@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,9 +20,11 @@ from typing import Any
 
 import filelock
 
-from climdask.atomicfiles import atomically, remove_temporaries
-from climdask.config import Workflow
 from climdask.errors import OutputError, UserError
+from climdask.inputs.sharedfiles import file_lock, read_regular
+from climdask.outputs.atomicfiles import atomically, remove_temporaries
+from climdask.plaintext import command
+from climdask.settings.workflow import Workflow
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ class OutputFolder:
         """Return the file in which a run tells how it is."""
         return self.run(run_id) / "status.json"
 
+    def address(self, run_id: str) -> Path:
+        """Return the file in which a run tells its user alone where its dashboard is."""
+        return self.run(run_id) / "dashboard"
+
     def statuses(self) -> list[Path]:
         """Return the status files of all runs."""
         return list((self.state / "runs").glob("*/status.json"))
@@ -87,18 +94,24 @@ class OutputFolder:
             OutputError: it cannot be written, or another run is at work in it.
         """
         made = [p for p in (self.state, *self.state.parents) if not p.exists()]
-        lock = filelock.FileLock(self.state / "lock")
+        lock: filelock.BaseFileLock | None = None
         try:
-            self.state.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.state.mkdir(mode=0o775, exist_ok=True)
+            self._check_private()
+            lock = file_lock(self.state / "lock", mode=0o664)
             lock.acquire(timeout=0)
-            (self.state / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            self._name_holder()
         except filelock.Timeout:
             raise OutputError(
                 f"output.root: another run is at work in {self.root} ({self._holder()}); wait for "
                 "it, stop it, or choose another folder with --out"
             ) from None
+        except OutputError:
+            if lock is not None:
+                lock.release()
+            raise
         except OSError as error:
-            lock.release()
             raise OutputError(
                 f"output.root: {self.root} cannot be written ({error.strerror}); choose another "
                 "folder with --out"
@@ -113,6 +126,31 @@ class OutputFolder:
             remove_temporaries(self.root)  # of workers that were killed
             lock.release()
 
+    def _check_private(self) -> None:
+        """Check that nobody else can put files into the folder of the run's own files.
+
+        Raises:
+            OutputError: everybody can write there.
+            OSError: it cannot be looked at.
+        """
+        if os.name == "posix" and self.state.stat().st_mode & stat.S_IWOTH:
+            raise OutputError(
+                f"{self.state}: every user of this machine can write into this folder, so what is "
+                "in it cannot be trusted; delete files that are not yours, then run: "
+                f"{command('chmod', 'o-w', self.state)}"
+            )
+
+    def _name_holder(self) -> None:
+        """Say who is at work; renamed into place, so that a planted link is not followed.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        text = f"process {os.getpid()} on {socket.gethostname()}"
+        atomically(
+            self.state / "holder", lambda temporary: write_text(temporary, text), durable=False
+        )
+
     def _forget(self, made: Sequence[Path]) -> None:
         """Leave nothing of a first run that could not begin; ``made`` are the folders it made."""
         if self.state not in made or (self.state / "manifest.json").exists():
@@ -124,8 +162,8 @@ class OutputFolder:
 
     def _holder(self) -> str:
         try:
-            return (self.state / "holder").read_text()
-        except OSError:
+            return read_regular(self.state / "holder").decode()
+        except (OSError, UnicodeDecodeError):
             return "unknown process"
 
 
@@ -145,5 +183,11 @@ def new_run_id() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file; for use with :func:`~climdask.atomicfiles.atomically`."""
+    """Write a text file; for use with :func:`~climdask.outputs.atomicfiles.atomically`."""
     path.write_text(text, encoding="utf-8")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new text file that its owner alone can read, whatever the umask."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(text.encode())

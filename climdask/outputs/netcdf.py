@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import netCDF4
 import numpy as np
 import numpy.typing as npt
 
-from climdask.atomicfiles import atomically
-from climdask.cfnormal import (
+from climdask.climatology.calendars import Window
+from climdask.climatology.places import RegionCells
+from climdask.inputs.chunkcodecs import deflated, shuffled
+from climdask.inputs.netcdf import NETCDF_LOCK
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.cf import (
     CfVariable,
     NormalField,
     chain_attributes,
@@ -23,14 +28,83 @@ from climdask.cfnormal import (
     time_variables,
     title,
 )
-from climdask.chunkcodecs import deflated, shuffled
-from climdask.netcdf import NETCDF_LOCK
-from climdask.plan import ChainSpec
-from climdask.regions import RegionCells
-from climdask.years import Window
+from climdask.outputs.provenance import Provenance
+from climdask.planning.plan import ChainSpec, OutputSeries
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FILL = np.float32(1e20)  # the fill value of CMIP
 CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a series: a normal each."""
+
+    root: Path
+    series: OutputSeries
+    fits: bool = True
+    shared_years: tuple[int, ...] = ()
+
+    def objects(self, target_year: int) -> tuple[Path, ...]:
+        """Return the file of a target year."""
+        return (self.root / self.series.path(target_year),)
+
+
+class NetcdfFormat:
+    """``output.format: netcdf``; see :class:`climdask.outputs.formats.OutputFormat`."""
+
+    tells_itself = True
+    opener = "open_dataset"
+
+    def find(self, root: Path, series: OutputSeries) -> _Files:
+        """Return the files of a series, which may be there or not."""
+        return _Files(root, series)
+
+    def prepare(
+        self, root: Path, series: OutputSeries, target_years: Collection[int], kept: Collection[int]
+    ) -> bool:
+        """Do nothing: a file appears when it is written."""
+        del root, series, target_years, kept
+        return False
+
+    def write(
+        self, root: Path, series: OutputSeries, window: Window, field: NormalField
+    ) -> tuple[Path, ...]:
+        """Write a file.
+
+        Raises:
+            OutputError: the disk is full or cannot be written.
+        """
+        path = root / series.path(window.last_year)
+        write_normal(path, series.spec, series.region, window, field)
+        return (path,)
+
+    def finish(self, root: Path, series: OutputSeries, normals: Mapping[int, Provenance]) -> None:
+        """Do nothing: a file tells itself what it was made from."""
+        del root, series, normals
+
+    def target_years(self, path: Path, variable: str) -> tuple[int, ...]:
+        """Return the target year that a file's attributes name."""
+        import xarray as xr
+
+        del variable
+        with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
+            return (int(dataset.attrs["target_year"]),)
+
+    def open_one(self, path: Path, target_year: int) -> xr.Dataset:
+        """Open a file with dims (day, lat, lon)."""
+        import xarray as xr
+
+        del target_year
+        return xr.open_dataset(path, engine="netcdf4", decode_times=False).rename(time="day")
+
+    def open_all(self, target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
+        """Open files as one lazy dataset with dims (target_year, dayofyear, lat, lon)."""
+        from climdask.outputs.datasets import open_normals
+
+        return open_normals(list(target_years), [year for (year,) in target_years.values()])
 
 
 def write_normal(
@@ -45,7 +119,7 @@ def write_normal(
         OutputError: the disk is full or cannot be written.
     """
     variables = [
-        *time_variables(spec, window),
+        *time_variables(spec, window, field.edges),
         *place_variables(spec, region),
         *field_variables(spec, field),
     ]

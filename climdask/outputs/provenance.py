@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from climdask.climatology.calendars import from_run_lengths, run_lengths
 from climdask.errors import PlanError
-from climdask.years import run_lengths
+
+Run = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, order=True)
@@ -31,11 +34,14 @@ class Provenance:
         sources: the years that are in it, in order.
         skipped_files: bad files that are not, below the input root.
         hashes: ``input_hash`` and ``untimed_input_hash``.
+        edges: (first place, last place, first year, last year) for runs of days of the axis: the
+            years that have values on these days; only where others than those of the calendar.
     """
 
     sources: tuple[Source, ...]
     skipped_files: tuple[str, ...]
     hashes: tuple[str, str]
+    edges: tuple[Run, ...] = ()
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -54,14 +60,34 @@ class Provenance:
     def record(self) -> dict[str, Any]:
         """The sources as JSON, for a completion record; hashes are there anyway."""
         sources = [[s.year, s.scenario, s.version, list(s.files)] for s in self.sources]
-        return {"sources": sources, "skipped_files": list(self.skipped_files)}
+        found: dict[str, Any] = {"sources": sources, "skipped_files": list(self.skipped_files)}
+        return found | ({"edges": [list(run) for run in self.edges]} if self.edges else {})
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Provenance:
         """Read a completion record."""
         sources = tuple(Source(y, s, v, tuple(files)) for y, s, v, files in record["sources"])
         hashes = record["input_hash"], record["untimed_hash"]
-        return cls(sources, tuple(record["skipped_files"]), hashes)
+        # Version 0.1 had the years of the calendar everywhere.
+        edges = tuple((a, b, first, last) for a, b, first, last in record.get("edges", []))
+        return cls(sources, tuple(record["skipped_files"]), hashes, edges)
+
+
+def edge_runs(edges: npt.NDArray[np.int64], usual: npt.NDArray[np.int64]) -> Iterator[Run]:
+    """Yield :attr:`Provenance.edges` of int64 [day, 2] where they are not the usual ones."""
+    changes = np.flatnonzero(np.diff(edges, axis=0).any(axis=1)) + 1
+    starts = [0, *changes.tolist()]
+    for start, stop in zip(starts, [*starts[1:], len(edges)], strict=True):
+        if (edges[start:stop] != usual[start:stop]).any():
+            yield start, stop - 1, int(edges[start, 0]), int(edges[start, 1])
+
+
+def edges_of_runs(runs: Iterable[Run], usual: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return what :func:`edge_runs` was given."""
+    edges = usual.copy()
+    for start, last, *years in runs:
+        edges[start : last + 1] = years
+    return edges
 
 
 def pack(normals: Mapping[int, Provenance]) -> str:
@@ -86,18 +112,12 @@ def unpack(text: str) -> dict[int, Provenance]:
     table = [Source(y, s, v, tuple(files)) for y, s, v, files in content["sources"]]
     return {
         int(year): Provenance(
-            tuple(table[n] for n in _numbers(normal["sources"])),
+            tuple(table[n] for n in from_run_lengths(normal["sources"])),
             tuple(normal["skipped_files"]),
             (normal["hashes"][0], normal["hashes"][1]),
         )
         for year, normal in content["targets"].items()
     }
-
-
-def _numbers(runs: str) -> list[int]:
-    """Return the numbers that :func:`~climdask.years.run_lengths` made text of."""
-    ends = [list(map(int, run.split("-"))) for run in filter(None, runs.split(", "))]
-    return [n for end in ends for n in range(end[0], end[-1] + 1)]
 
 
 def provenance(dataset: Any, target_year: int) -> dict[str, Any]:

@@ -20,19 +20,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 from zarr.storage import MemoryStore
 
-from climdask.atomicfiles import atomically, folder_atomically
-from climdask.cfnormal import CfVariable, NormalField, history
+from climdask.climatology.calendars import Window, run_lengths
 from climdask.errors import OutputError
-from climdask.provenance import Provenance, pack
-from climdask.years import run_lengths
-from climdask.zarrlayout import Store, object_key
+from climdask.outputs.atomicfiles import atomically, folder_atomically
+from climdask.outputs.cf import CfVariable, NormalField, history
+from climdask.outputs.provenance import Provenance, pack
+from climdask.outputs.zarrbounds import BOUNDS_OBJECT, put_bounds
+from climdask.outputs.zarrlayout import Store, object_key
+from climdask.planning.plan import OutputSeries
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ROOT = "zarr.json"
 AXIS = "target_year/c/0"
@@ -54,7 +59,7 @@ class StoreOnDisk:
 
     @property
     def identity(self) -> str:
-        """What :attr:`climdask.zarrlayout.Store.identity` was when it was made."""
+        """What :attr:`climdask.outputs.zarrlayout.Store.identity` was when it was made."""
         return str(self.root["attributes"].get("store_identity"))
 
     def objects(self, store: Store, target_year: int) -> tuple[Path, ...]:
@@ -80,6 +85,81 @@ def find_store(place: Path) -> StoreOnDisk | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return StoreOnDisk(place, root, tuple(map(int, years)))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A store on disk, in the place of a series."""
+
+    store: Store
+    there: StoreOnDisk
+
+    @property
+    def fits(self) -> bool:
+        """Whether it was made for what the series is now."""
+        return self.there.identity == self.store.identity
+
+    @property
+    def shared_years(self) -> tuple[int, ...]:
+        """Its axis."""
+        return self.there.target_years
+
+    def objects(self, target_year: int) -> tuple[Path, ...]:
+        """Return the objects of a target year; none if it is not on the axis."""
+        return self.there.objects(self.store, target_year)
+
+
+class ZarrFormat:
+    """``output.format: zarr``; see :class:`climdask.outputs.formats.OutputFormat`."""
+
+    tells_itself = False
+    opener = "open_zarr"
+
+    def find(self, root: Path, series: OutputSeries) -> _Held | None:
+        """Return the store of a series."""
+        store = Store.of(series)
+        there = find_store(root / store.folder)
+        return _Held(store, there) if there else None
+
+    def prepare(
+        self, root: Path, series: OutputSeries, target_years: Collection[int], kept: Collection[int]
+    ) -> bool:
+        """Make a store ready; see :func:`prepare`."""
+        store = Store.of(series)
+        return prepare(root / store.folder, store, target_years, kept)
+
+    def write(
+        self, root: Path, series: OutputSeries, window: Window, field: NormalField
+    ) -> tuple[Path, ...]:
+        """Write the objects of a target year; see :func:`write_normal`."""
+        return write_normal(root, Store.of(series), window.last_year, field)
+
+    def finish(self, root: Path, series: OutputSeries, normals: Mapping[int, Provenance]) -> None:
+        """Tell in a store what its normals were made from; see :func:`finish`."""
+        store = Store.of(series)
+        there = find_store(root / store.folder)
+        if there is not None:
+            finish(there, store, normals)
+
+    def target_years(self, path: Path, variable: str) -> tuple[int, ...]:
+        """Return those years of the axis of which the object of the variable is there."""
+        there = find_store(path)
+        years = enumerate(there.target_years if there else ())
+        return tuple(y for n, y in years if (path / variable / object_key(n, 4)).exists())
+
+    def open_one(self, path: Path, target_year: int) -> xr.Dataset:
+        """Open a target year of a store with dims (day, lat, lon)."""
+        import xarray as xr
+
+        store = xr.open_zarr(path, chunks=None, decode_times=False, consolidated=True)
+        one: xr.Dataset = store.sel(target_year=target_year).rename(dayofyear="day")
+        return one
+
+    def open_all(self, target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
+        """Open stores as one lazy dataset with dims (target_year, dayofyear, lat, lon)."""
+        from climdask.outputs.datasets import open_stores
+
+        return open_stores(target_years)
 
 
 # ---------------------------------------------------------------- before the tasks
@@ -124,8 +204,12 @@ def _holds(old: StoreOnDisk, content: Mapping[str, bytes]) -> bool:
     """Tell whether a store has this content; what else it tells of itself does not matter."""
     wanted = json.loads(content[ROOT])
     told = {key: old.root["attributes"].get(key) for key in wanted["attributes"]}
-    return {**old.root, "attributes": told} == wanted and all(
-        _bytes_of(old.place / key) == expected for key, expected in content.items() if key != ROOT
+    # The bounds are told at the end, as the provenance is.
+    expected = {k: v for k, v in content.items() if k not in (ROOT, BOUNDS_OBJECT)}
+    return (
+        {**old.root, "attributes": told} == wanted
+        and (old.place / BOUNDS_OBJECT).exists()
+        and all(_bytes_of(old.place / key) == bytes_ for key, bytes_ in expected.items())
     )
 
 
@@ -253,12 +337,12 @@ def write_normal(
         # This task outlived its run, and another run has moved the objects meanwhile.
         for path in paths:
             path.unlink(missing_ok=True)
-        raise OutputError(f"{root / store.path}: another run has changed it; run again")
+        raise OutputError(f"{root / store.folder}: another run has changed it; run again")
     return paths
 
 
 def _find_objects(root: Path, store: Store, target_year: int) -> tuple[Path, ...]:
-    there = find_store(root / store.path)
+    there = find_store(root / store.folder)
     if there is None or there.identity != store.identity:
         return ()
     return there.objects(store, target_year)
@@ -268,7 +352,7 @@ def _ready(root: Path, store: Store, target_year: int) -> tuple[Path, ...]:
     paths = _find_objects(root, store, target_year)
     if not paths:
         raise OutputError(
-            f"{root / store.path}: is not, or no longer, a store for target year {target_year}; "
+            f"{root / store.folder}: is not, or no longer, a store for target year {target_year}; "
             "was it changed while the run was at work? Run again"
         )
     return paths
@@ -294,6 +378,8 @@ def _put(content: bytes | memoryview, path: Path) -> None:
 def finish(there: StoreOnDisk, store: Store, normals: Mapping[int, Provenance]) -> None:
     """Tell in a store what its normals were made from; remove it if nothing is in it.
 
+    The climatology bounds are a part of that.
+
     Args:
         there: the store.
         store: what it holds.
@@ -305,6 +391,7 @@ def finish(there: StoreOnDisk, store: Store, normals: Mapping[int, Provenance]) 
     if not any((there.place / store.spec.variable).glob("c.*")):
         shutil.rmtree(there.place, ignore_errors=True)
         return
+    put_bounds(there.place, store, there.target_years, normals)
     told = {"provenance": pack(normals)}
     if told.items() <= there.root["attributes"].items():
         return

@@ -1,6 +1,6 @@
 """A Zarr store of normals as plain data: its arrays, its identity, and where a target year is.
 
-Pure: :mod:`climdask.zarrstore` puts it on disk. A store holds the normals of a chain in a region
+Pure: :mod:`climdask.outputs.zarr` puts it on disk. A store holds the normals of a chain in a region
 along one leg, with dimensions (target_year, dayofyear, lat, lon). One target year is one object
 (a shard) of each array that has the dimension; so nothing that is written while the chain runs is
 ever shared by two tasks.
@@ -8,7 +8,7 @@ ever shared by two tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from climdask.cfnormal import (
+from climdask.climatology.calendars import Window, calendar_edges, run_lengths
+from climdask.outputs.cf import (
     CfVariable,
     NormalField,
     chain_attributes,
@@ -25,13 +26,13 @@ from climdask.cfnormal import (
     time_variables,
     title,
 )
-from climdask.plan import Chain, ChainSpec, digest_of
-from climdask.regions import RegionCells
-from climdask.years import Window, run_lengths
+from climdask.outputs.provenance import Provenance, edges_of_runs
+from climdask.planning.plan import OutputSeries, digest_of
 
 # Raised when the arrays of a store change between versions.
 STORE_VERSION = 1
 CHUNK_BYTES = 1 << 20
+BOUNDS = "climatology_bnds"
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,18 @@ class Storage:
 
 
 @dataclass(frozen=True, eq=False)
-class Store:
+class Store(OutputSeries):
     """One store: the normals of a chain in a region along one leg."""
 
-    spec: ChainSpec
-    region: RegionCells
-    leg: str
+    @classmethod
+    def of(cls, series: OutputSeries) -> Store:
+        """Return the store of a series."""
+        return cls(series.spec, series.region, series.leg)
 
     @property
-    def path(self) -> PurePosixPath:
-        """Path below the output root."""
-        return self.spec.output_path(self.region.box.name, self.leg, 0)
-
-    def key(self, target_year: int) -> str:
-        """Return what completion records call a normal."""
-        return self.spec.output_key(self.region.box.name, self.leg, target_year)
+    def folder(self) -> PurePosixPath:
+        """Path below the output root; it is the same for every target year."""
+        return self.path(0)
 
     @cached_property
     def identity(self) -> str:
@@ -76,7 +74,7 @@ class Store:
         facts = [STORE_VERSION, spec.id, self.leg, spec.header.units, spec.axis.calendar]
         cells = [region.lat.tobytes().hex(), region.lon.tobytes().hex()]
         arrays = [[v.name, v.values.dtype.str, self.storage(v)] for v in self.yearly(self._nothing)]
-        return digest_of(facts, spec.deciding_keys(region.box), cells, arrays)
+        return digest_of(facts, spec.deciding_keys(region.place), cells, arrays)
 
     @property
     def _nothing(self) -> NormalField:
@@ -84,7 +82,8 @@ class Store:
         shape = (len(self.spec.axis), *self.region.index.shape)
         none = np.broadcast_to(np.int16(0), shape)
         values = np.broadcast_to(np.float32(np.nan), shape)
-        return NormalField(values, none[:, 0, 0], none if self.spec.count else None, 0, {})
+        more = dict.fromkeys(self.spec.statistics, values)
+        return NormalField(values, none[:, 0, 0], none if self.spec.count else None, 0, {}, more)
 
     @cached_property
     def yearly_arrays(self) -> tuple[tuple[str, int], ...]:
@@ -120,7 +119,10 @@ class Store:
         return self.yearly(self._nothing, n_targets)
 
     def fixed(self, target_years: Sequence[int]) -> list[CfVariable]:
-        """Return the variables that hang on no value of the input."""
+        """Return the variables that hang on no value of the input.
+
+        The climatology bounds are those of the calendar; see :meth:`bounds`.
+        """
         years = np.asarray(target_years, dtype=np.int32)
         about = {"long_name": "last year of the window", "units": "1"}
         windows = [Window.ending(year, self.spec.window) for year in target_years]
@@ -131,6 +133,21 @@ class Store:
             *place_variables(self.spec, self.region),
             *(v for v in field_variables(self.spec, self._nothing) if not _is_yearly(v)),
         ]
+
+    def bounds(self, target_years: Sequence[int], normals: Mapping[int, Provenance]) -> CfVariable:
+        """Return the climatology bounds of what the normals were made from.
+
+        Args:
+            target_years: the axis.
+            normals: by target year; one that is not there has the years of the calendar.
+        """
+        each = []
+        for year in target_years:
+            window = Window.ending(year, self.spec.window)
+            runs = normals[year].edges if year in normals else ()
+            edges = edges_of_runs(runs, calendar_edges(self.spec.axis, window))
+            each.append(time_variables(self.spec, window, edges))
+        return next(v for v in _by_target(each) if v.name == BOUNDS)
 
     def attributes(self, target_years: Sequence[int]) -> dict[str, Any]:
         """Return the attributes of the store that do not tell how it was made."""
@@ -143,7 +160,7 @@ class Store:
             "scenario": self.leg,
             "title": title(spec, region, years),
             # xarray makes these coordinates, too, as it does when it writes a store itself.
-            "coordinates": " ".join(["climatology_bnds", *bounds]),
+            "coordinates": " ".join([BOUNDS, *bounds]),
             "store_identity": self.identity,
         }
 
@@ -165,15 +182,6 @@ class Store:
         if variable.name in ("years_per_day", "number_of_years"):
             return Storage((1, *shape[1:]), None, False)
         return Storage(shape, None, compressed and len(shape) > 1)
-
-
-def stores_of(chain: Chain) -> Iterator[tuple[Store, tuple[int, ...]]]:
-    """Yield each Zarr store of a chain, and its target years in the plan; none for NetCDF."""
-    if chain.spec.format == "zarr":
-        for region in chain.spec.selection.regions:
-            for leg, years in chain.targets.items():
-                if years:
-                    yield Store(chain.spec, region, leg), years
 
 
 def object_key(place: int, n_dims: int) -> str:

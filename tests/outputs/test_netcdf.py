@@ -21,15 +21,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from climdask import normalfile
-from climdask.atomicfiles import atomically, remove_temporaries
-from climdask.cfnormal import NormalField
+from climdask.climatology.calendars import Window
+from climdask.climatology.places import GLOBAL, Box
 from climdask.errors import OutputError
-from climdask.netcdf import read_header
-from climdask.normalfile import FILL, write_normal
-from climdask.plan import ChainSpec
-from climdask.regions import GLOBAL, Box
-from climdask.years import Window
+from climdask.inputs.netcdf import read_header
+from climdask.outputs import netcdf as normalfile
+from climdask.outputs.atomicfiles import atomically, remove_temporaries
+from climdask.outputs.cf import NormalField
+from climdask.outputs.netcdf import FILL, write_normal
+from climdask.planning.plan import ChainSpec
 from tests.plans import spec_of
 from tests.samples import LAT, LON, write_year
 
@@ -411,6 +411,7 @@ def _messages(result: Any) -> list[str]:
     return below if passed else [*(result.msgs or ()), *below]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "options"),
     [

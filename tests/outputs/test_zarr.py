@@ -24,16 +24,18 @@ import yaml
 import zarr
 
 import climdask
-from climdask import quickstart, zarrlayout, zarrstore
-from climdask.api import run
-from climdask.cfnormal import NormalField
+from climdask.cli import quickstart
+from climdask.climatology.places import Box
 from climdask.errors import OutputError, PlanError
-from climdask.profiles import LocalProfile
-from climdask.regions import Box
-from climdask.results import RunResult
-from climdask.zarrlayout import Store, object_key
-from climdask.zarrstore import find_store
-from tests.outputs import contents, leftovers
+from climdask.outputs import zarr as zarrstore
+from climdask.outputs import zarrlayout
+from climdask.outputs.cf import NormalField
+from climdask.outputs.zarr import find_store
+from climdask.outputs.zarrlayout import Store, object_key
+from climdask.running.results import RunResult
+from climdask.running.run import run
+from climdask.settings.profiles import LocalProfile
+from tests.readback import contents, leftovers
 from tests.samples import LAT, LON, WRAP, Archive, write_archive
 from tests.tools import call
 from tests.workflows import small
@@ -143,7 +145,7 @@ def pairs(both: Both) -> Iterator[tuple[xr.Dataset, netCDF4.Dataset]]:
     for chain in both.netcdf.plan.all_chains:
         for leg, years in chain.targets.items():
             for n, region in enumerate(chain.spec.selection.regions):
-                store = store_of(both.zarr.folder.root, leg, chain.spec.variable, region.box.name)
+                store = store_of(both.zarr.folder.root, leg, chain.spec.variable, region.place.name)
                 with xr.open_zarr(store, decode_cf=False, chunks=None) as whole:
                     for year in years:
                         file = chain.normals(leg, year)[n]
@@ -152,6 +154,7 @@ def pairs(both: Both) -> Iterator[tuple[xr.Dataset, netCDF4.Dataset]]:
                             yield whole.sel(target_year=year), normal
 
 
+@pytest.mark.slow
 def test_a_store_holds_the_values_and_attributes_of_the_files(both: Both) -> None:
     n = 0
     for mine, theirs in pairs(both):
@@ -180,6 +183,7 @@ def test_a_store_holds_the_values_and_attributes_of_the_files(both: Both) -> Non
     assert n == both.zarr.plan.n_all == both.zarr.n_normals
 
 
+@pytest.mark.slow
 def test_a_store_tells_the_sources_of_each_target_year_as_the_files_do(both: Both) -> None:
     for mine, theirs in pairs(both):
         told = climdask.provenance(mine, int(mine["target_year"]))
@@ -204,6 +208,7 @@ def test_one_target_year_is_one_object_and_nothing_else_is_there(both: Both) -> 
     assert not leftovers(both.zarr.folder.root)
 
 
+@pytest.mark.slow
 def test_a_store_opens_without_arguments_or_warnings_and_knows_its_coordinates(
     both: Both,
 ) -> None:
@@ -252,6 +257,7 @@ def test_zarr_itself_writes_the_same_objects(both: Both, tmp_path: Path) -> None
             assert after == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_in_both", ["noleap"], indirect=True)
 def test_what_xarray_makes_of_a_store_satisfies_the_cf_checker(both: Both, tmp_path: Path) -> None:
     dataset = opened(both.zarr.outputs[-1])
@@ -262,6 +268,7 @@ def test_what_xarray_makes_of_a_store_satisfies_the_cf_checker(both: Both, tmp_p
     assert "All tests passed!" in said, said
 
 
+@pytest.mark.slow
 def test_a_result_opens_both_legs_as_one_dataset(both: Both) -> None:
     variable, scenario = "tas", "ssp245"
     region = both.zarr.plan.workflow.boxes[-1].name
@@ -343,6 +350,7 @@ def test_a_normal_that_is_missing_everywhere_is_there_and_done(archive: Archive,
     assert again.plan.n_normals == 0
 
 
+@pytest.mark.slow
 def test_all_processes_of_a_cluster_leave_the_same_bits(archive: Archive, tmp_path: Path) -> None:
     keys = {"variables": ["tas", "pr"], "regions": ["global", WRAP]}
     make(archive, tmp_path / "serial", **keys)
@@ -354,6 +362,7 @@ def test_all_processes_of_a_cluster_leave_the_same_bits(archive: Archive, tmp_pa
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_line_counts_normals_and_not_stores(archive: Archive, out: Path) -> None:
     path = out.parent / "workflow.yaml"
     path.write_text(yaml.safe_dump(flow(archive, out).model_dump(mode="json")))
@@ -365,6 +374,7 @@ def test_the_command_line_counts_normals_and_not_stores(archive: Archive, out: P
     assert "15 of 15 normals are in" in said.stdout + said.stderr
 
 
+@pytest.mark.slow
 def test_the_quickstart_tells_how_a_store_is_opened(
     archive: Archive, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +414,7 @@ def cut_unseen(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "damage"),
     [("tas", flip), ("tas", cut), ("tas", Path.unlink), ("years_per_day", flip),
@@ -420,6 +431,7 @@ def test_a_damaged_or_lost_object_is_made_again(
     assert contents(site) == contents(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, Path.unlink])
 @pytest.mark.parametrize(
     "name", ["time/c.0.0", "lat/c/0", "target_year/c/0", "tas/zarr.json", "zarr.json"]
@@ -447,6 +459,7 @@ def test_a_normal_without_a_record_is_made_again(
     assert contents(site) == contents(finished)
 
 
+@pytest.mark.slow
 def test_a_changed_input_makes_only_its_windows_again_and_new_times_may_be_accepted(
     archive: Archive, site: Path, tmp_path: Path
 ) -> None:
@@ -473,6 +486,7 @@ def test_a_changed_input_makes_only_its_windows_again_and_new_times_may_be_accep
     [[[2009], [2010, 2011]], [[2010, 2011], [2007]], [[2007, 2011], [2009]], [[2008], [2009]]],
     ids=["later", "earlier", "between", "others"],
 )
+@pytest.mark.slow
 def test_more_targets_move_what_is_there_and_make_only_what_is_not(
     steps: list[list[int]], archive: Archive, out: Path, tmp_path: Path
 ) -> None:
@@ -496,6 +510,7 @@ def test_fewer_targets_take_nothing_away(archive: Archive, site: Path, finished:
     assert contents(site) == contents(finished)
 
 
+@pytest.mark.slow
 def test_where_there_are_no_hard_links_objects_are_copied(
     archive: Archive, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -523,7 +538,7 @@ def test_a_normal_that_was_never_finished_is_not_on_a_new_axis(archive: Archive,
 SWAP = """
 import os, signal, sys
 from pathlib import Path
-from climdask.atomicfiles import folder_atomically
+from climdask.outputs.atomicfiles import folder_atomically
 place, moment = Path(sys.argv[1]), int(sys.argv[2])
 real, calls = Path.rename, []
 def rename(self, target):
@@ -547,7 +562,7 @@ folder_atomically(place, lambda new: (new / "year").write_text("new"))
 def test_killed_while_a_store_is_swapped_there_is_the_old_or_the_new_one(
     moment: int, left: str, tmp_path: Path
 ) -> None:
-    from climdask.atomicfiles import remove_temporaries
+    from climdask.outputs.atomicfiles import remove_temporaries
 
     place = tmp_path / "store.zarr"
     place.mkdir()
@@ -583,6 +598,7 @@ def notes_of(archive: Archive, out: Path, **changes: Any) -> tuple[RunResult, li
     return result, [line for line in told if "made anew" in line]
 
 
+@pytest.mark.slow
 def test_another_box_of_the_same_name_makes_its_store_anew_and_leaves_the_others(
     archive: Archive, out: Path, tmp_path: Path
 ) -> None:
@@ -605,6 +621,7 @@ def test_another_box_of_the_same_name_makes_its_store_anew_and_leaves_the_others
      {"output": {"significant_digits": 3}}, {"output": {"compression_level": 0}}],
     ids=lambda keys: next(iter(keys.get("output", keys))),
 )  # fmt: skip
+@pytest.mark.slow
 def test_other_keys_make_stores_anew(
     keys: dict[str, Any], archive: Archive, site: Path, tmp_path: Path
 ) -> None:
@@ -629,6 +646,7 @@ def test_another_level_of_compression_serves_what_is_made_from_then_on(
     xr.testing.assert_equal(opened(store_of(out)), opened(store_of(tmp_path / "fresh")))
 
 
+@pytest.mark.slow
 def test_both_formats_live_in_one_folder(archive: Archive, site: Path, tmp_path: Path) -> None:
     stores = times(site)
     made = make(archive, site, output={"format": "netcdf"})
@@ -647,6 +665,7 @@ def test_both_formats_live_in_one_folder(archive: Archive, site: Path, tmp_path:
     )
 
 
+@pytest.mark.slow
 def test_a_record_of_one_format_is_none_of_the_other(archive: Archive, out: Path) -> None:
     make(archive, out, output={"format": "netcdf"})
     assert make(archive, out).plan.n_normals == 15
@@ -683,6 +702,7 @@ def test_a_run_that_failed_in_part_leaves_stores_that_open(
 
 
 @pytest.mark.parametrize("executor", [["--serial"], []], ids=["serial", "cluster"])
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_leaves_the_same_bits(
     executor: list[str], archive: Archive, out: Path, tmp_path: Path, finished: Path
 ) -> None:
@@ -735,7 +755,7 @@ def test_a_task_that_outlives_its_run_harms_no_other_target_year(
 
     def moved(path: Path, fill: Any, **more: Any) -> None:
         if not calls:  # the next run moves 2008 to the place where 2007 was
-            zarrstore.prepare(site / store.path, store, [2008], [2008])
+            zarrstore.prepare(site / store.folder, store, [2008], [2008])
         calls.append(path)
         real(path, fill, **more)
 
@@ -743,7 +763,7 @@ def test_a_task_that_outlives_its_run_harms_no_other_target_year(
     with pytest.raises(OutputError, match=r"another run has changed it; run again"):
         zarrstore.write_normal(site, store, 2007, field)
     monkeypatch.undo()
-    assert not objects(site / store.path), "rather missing than wrong"
+    assert not objects(site / store.folder), "rather missing than wrong"
     assert {job.window.last_year for _, job in make(archive, site).plan.jobs} == {*LEG} - {2007} | {
         2007
     }
@@ -802,6 +822,7 @@ def test_an_output_that_cannot_be_made_is_told_before_the_work_begins(
         run(flow(archive, out), serial=True)
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_finished_fails_the_run_and_is_told(
     archive: Archive, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -866,7 +887,7 @@ def test_stores_that_may_not_share_target_years_have_other_identities(
         replace(store, leg="historical"),
         replace(store, region=replace(region, lat=region.lat + 0.001)),
         replace(store, region=replace(region, lon=region.lon + 0.001)),
-        replace(store, region=replace(region, box=Box("global", 0, 360, -90, 90))),
+        replace(store, region=replace(region, place=Box("global", 0, 360, -90, 90))),
         replace(store, spec=replace(spec, min_years=1)),
         replace(store, spec=replace(spec, count=True)),
         replace(store, spec=replace(spec, significant_digits=2)),

@@ -1,0 +1,1 @@
+"""Normals on disk: formats, names, metadata, provenance."""
