@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from climdask.inventory import InputFile
-from climdask.years import Window
+from climdask.climatology.calendars import Window
+from climdask.inputs.inventory import InputFile
+from climdask.planning.sourceyears import Sources, fork, owner, year_sources
 
 
 @dataclass(frozen=True, order=True)
@@ -20,7 +21,8 @@ class BlockId:
     """The values of one source year.
 
     Attributes:
-        leg: the leg whose files hold the year; the trunk's, up to the last historical year.
+        leg: the leg whose files hold the year; the trunk's, up to the last historical year, but
+            for a year that is split between two experiments.
         again: read a second time, for the year to leave the sum (where there is no ring).
     """
 
@@ -39,7 +41,7 @@ class CarryId:
 
 @dataclass(frozen=True)
 class FileSlice:
-    """The years of a file that one task reads; ``first_year`` and ``last_year`` included."""
+    """The years of a file that one task reads: some of those from first to last, both included."""
 
     file: InputFile
     first_year: int
@@ -74,7 +76,8 @@ class Read:
 
     Attributes:
         slice: what is read; ``slice.file.years`` may hold more.
-        blocks: the blocks that get values from it, in order of year.
+        blocks: the blocks that get values from it, in order of year; several legs may have a
+            block of the same year.
         first_use: leg, and place of the step on the way through trunk and leg.
         last_uses: for each leg that uses a block of it, the last year that does.
         after: index in ``Legs.reads`` of the slice of the same file that comes before it, if both
@@ -86,6 +89,11 @@ class Read:
     first_use: tuple[str, int]
     last_uses: tuple[tuple[str, int], ...]
     after: int | None
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        """The years that are read, in order."""
+        return tuple(dict.fromkeys(block.year for block in self.blocks))
 
 
 @dataclass(frozen=True)
@@ -140,28 +148,16 @@ def lay_out(demand: Demand, files: Mapping[str, Sequence[InputFile]]) -> Legs:
         files: the files that serve each leg, in order of time; those of the trunk are used up
             to the last historical year, those of a scenario after it.
     """
-    sources = sources_of(demand, files)
+    sources = year_sources(demand.trunk, demand.last_historical_year, files)
     steps = _steps(demand, sources)
     return Legs(demand.trunk, steps, _reads(demand, steps, sources))
 
 
-Sources = Mapping[tuple[str, int], tuple[InputFile, ...]]
-
-
-def sources_of(demand: Demand, files: Mapping[str, Sequence[InputFile]]) -> Sources:
-    """Map (leg, year) to the files that hold the year; a year may need two."""
-    found: dict[tuple[str, int], list[InputFile]] = defaultdict(list)
-    for leg, own in files.items():
-        for file in own:
-            for year in file.years:
-                if (year <= demand.last_historical_year) == (leg == demand.trunk):
-                    found[leg, year].append(file)
-    return {key: tuple(own) for key, own in found.items()}
-
-
 def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
     """Lay out the trunk and the legs; see the numbered cases in :func:`_stretches`."""
-    trunk, last = demand.trunk, demand.last_historical_year
+    trunk = demand.trunk
+    # Where scenarios leave the trunk: before a year of which each has a part of its own.
+    last = fork(sources, trunk, demand.last_historical_year)
     wanted = {leg: _years(demand, leg) for leg in demand.targets}
     own = {
         leg: list(_stretches(demand, leg, {y for y in years if y > last}))
@@ -178,12 +174,14 @@ def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
     trunk_years = set(wanted.get(trunk, ())).union(
         *({y for y in wanted[leg] if y <= last} for leg in leaning)
     )
-    trunk_stretches = list(_stretches(demand, trunk, trunk_years, leads_on=bool(leaning)))
-    steps = {trunk: _walk(demand, sources, trunk, trunk_stretches, bool(leaning))}
+    leads_on = last if leaning else None
+    trunk_stretches = list(_stretches(demand, trunk, trunk_years, leads_on=leads_on))
+    steps = {trunk: _walk(demand, sources, trunk, trunk_stretches, leads_on)}
     for leg, stretches in own.items():
         if leg in leaning:
-            stretches[0] = stretches[0].continuing(trunk_stretches[-1])
-        steps[leg] = _walk(demand, sources, leg, stretches, False)
+            shared = next(s for s in trunk_stretches if s.sum_start <= last <= s.last)
+            stretches[0] = stretches[0].continuing(shared, last)
+        steps[leg] = _walk(demand, sources, leg, stretches, None)
     return steps
 
 
@@ -209,37 +207,38 @@ class _Stretch:
     before: CarryId | None
     restores: CarryId | None
 
-    def continuing(self, trunk: _Stretch) -> _Stretch:
-        """Return this stretch of a leg, starting from the end of the trunk's last stretch."""
-        nothing_left = trunk.first > trunk.last
+    def continuing(self, trunk: _Stretch, year: int) -> _Stretch:
+        """Return this stretch of a leg, starting from the trunk's sum after ``year``."""
         return _Stretch(
             self.leg,
             self.first,
             self.last,
             trunk.sum_start,
-            CarryId(trunk.leg, trunk.last),
-            trunk.restores if nothing_left else None,
+            CarryId(trunk.leg, year),
+            trunk.restores if trunk.first > year else None,  # nothing is left of the trunk
         )
 
 
 def _stretches(
-    demand: Demand, leg: str, years: Iterable[int], *, leads_on: bool = False
+    demand: Demand, leg: str, years: Iterable[int], *, leads_on: int | None = None
 ) -> Iterator[_Stretch]:
     """Cut the years of a leg into stretches, and decide where each starts.
+
+    ``leads_on`` is the year after which other legs start from the sum.
 
     1. Nothing saved: start from an empty sum and fill the window.
     2. An earlier run saved a carry within the stretch, before its first target: start there.
        The years before it are read only as they leave the window. Where blocks stay in memory
        that saves few readings over filling the window again, but the first new normal comes
        after two readings, so a run that is killed again and again still gets on.
-    3. The first window reaches back into the trunk: start from the trunk's end
+    3. The first window reaches back into the trunk: start from the trunk's sum there
        (:meth:`_Stretch.continuing`).
     """
     targets = sorted(demand.targets.get(leg, ()))
     for first, last in _runs(years):
         due = [t for t in targets if first <= t <= last]
-        if leads_on and last == demand.last_historical_year:
-            due.append(last + 1)
+        if leads_on is not None and first <= leads_on <= last:
+            due = sorted([*due, leads_on + 1])
         saved = [c for c in demand.checkpoints.get(leg, ()) if first <= c < due[0]]
         if saved:
             carry = CarryId(leg, max(saved))
@@ -258,16 +257,20 @@ def _runs(years: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def _walk(
-    demand: Demand, sources: Sources, leg: str, stretches: Sequence[_Stretch], leads_on: bool
+    demand: Demand,
+    sources: Sources,
+    leg: str,
+    stretches: Sequence[_Stretch],
+    leads_on: int | None,
 ) -> tuple[Step, ...]:
-    """Turn stretches into steps."""
+    """Turn stretches into steps; other legs start from the sum after ``leads_on``."""
     targets = set(demand.targets.get(leg, ()))
     steps: list[Step] = []
     for stretch in stretches:
         for year in range(stretch.first, stretch.last + 1):
             begins = year == stretch.first
             gone = year - demand.window
-            ends = year == stretches[-1].last
+            is_due = year % demand.checkpoint_every == 0 and year != stretches[-1].last
             is_full = gone + 1 >= stretch.sum_start
             steps.append(
                 Step(
@@ -280,8 +283,7 @@ def _walk(
                     if gone >= stretch.sum_start
                     else None,
                     is_target=year in targets,
-                    has_checkpoint=is_full
-                    and (leads_on if ends else year % demand.checkpoint_every == 0),
+                    has_checkpoint=is_full and (is_due or year == leads_on),
                 )
             )
     return tuple(steps)
@@ -290,27 +292,27 @@ def _walk(
 def _block(
     demand: Demand, sources: Sources, leg: str, year: int, *, leaves: bool = False
 ) -> BlockId | None:
-    owner = demand.trunk if year <= demand.last_historical_year else leg
-    if (owner, year) not in sources:
+    whose = owner(sources, demand.trunk, demand.last_historical_year, leg, year)
+    if (whose, year) not in sources:
         return None
-    return BlockId(owner, year, again=leaves and not demand.keep_ring)
+    return BlockId(whose, year, again=leaves and not demand.keep_ring)
 
 
 def _reads(
     demand: Demand, steps: Mapping[str, tuple[Step, ...]], sources: Sources
 ) -> tuple[Read, ...]:
-    """Collect the openings of files, in order of first use."""
+    """Collect the openings of files, in order of first use; one serves all legs."""
     first_use, last_uses = _uses(demand, steps)
-    by_file: dict[tuple[str, bool, InputFile], list[BlockId]] = defaultdict(list)
-    for block in sorted(first_use):
+    by_file: dict[tuple[bool, InputFile], list[BlockId]] = defaultdict(list)
+    for block in sorted(first_use, key=lambda b: (b.year, b.leg)):
         for file in sources[block.leg, block.year]:
-            by_file[block.leg, block.again, file].append(block)
+            by_file[block.again, file].append(block)
     reads: list[Read] = []
     # A second reading does not wait for the first: its blocks would stay in memory until then.
     latest: dict[tuple[str, bool], int] = {}
     parts = [
         (min(first_use[b][::-1] for b in part), file, part)
-        for (_, _, file), blocks in by_file.items()
+        for (_, file), blocks in by_file.items()
         for part in _parts(blocks, demand.slice_years)
     ]
     for _, file, part in sorted(parts, key=lambda p: (p[0], p[1].path, p[2])):
@@ -349,12 +351,8 @@ def _uses(
 
 
 def _parts(blocks: Sequence[BlockId], most: int) -> Iterator[list[BlockId]]:
-    """Cut blocks of one file into runs of years, at most ``most`` long."""
-    part: list[BlockId] = []
-    for block in blocks:
-        if part and (len(part) == most or block.year != part[-1].year + 1):
-            yield part
-            part = []
-        part.append(block)
-    if part:
-        yield part
+    """Cut blocks of one file, in order of year, into parts of at most ``most`` years."""
+    years = list(dict.fromkeys(block.year for block in blocks))
+    for start in range(0, len(years), most):
+        these = set(years[start : start + most])
+        yield [block for block in blocks if block.year in these]

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from climdask.inventory import describe
-from climdask.years import run_lengths
+from climdask.climatology.calendars import run_lengths
+from climdask.inputs.inventory import describe
+from climdask.plaintext import quantity
 
 if TYPE_CHECKING:
-    from climdask.plan import Chain, Plan
+    from climdask.planning.plan import Chain, Plan
 
 
 def lines(plan: Plan) -> Iterator[str]:
     """Yield the plan as lines of text."""
     flow = plan.workflow
-    yield f"input    {plan.inventory.root}: {plan.inventory.n_files} files"
+    yield f"input    {plan.inventory.root}: {quantity(plan.inventory.n_files, 'file')}"
     yield f"output   {flow.output.root} ({flow.output.format})"
     regions = plan.all_chains[0].spec.selection.regions if plan.all_chains else ()
     for region in regions:
-        yield f"region   {region.box}: {region.lat.size} x {region.lon.size} cells"
-    yield f"window   {flow.window} years, min_years {flow.years_needed}, leap_day {flow.leap_day}"
+        yield f"region   {region.place}: {region.lat.size} x {region.lon.size} cells"
+    rules = f"min_years {flow.years_needed}, leap_day {flow.leap_day}"
+    yield f"window   {quantity(flow.window, 'year')}, {rules}"
     for chain in plan.all_chains:
         yield from _chain(plan, chain)
     for name, why in plan.failures.items():
@@ -41,27 +44,37 @@ def _chain(plan: Plan, chain: Chain) -> Iterator[str]:
             by_period.setdefault(spec.periods.name(year, leg), []).append(year)
         for period, own in by_period.items():
             yield f"         {period}: target years {run_lengths(own)} ({len(own)})"
-    how = "window kept in memory" if chain.memory.keeps_ring else "leaving years read again"
-    yield (
-        f"         opens {len(chain.legs.reads)} of "
-        f"{len({r.slice.file.path for r in chain.legs.reads})} files; {how}: "
-        f"{size(chain.memory.n_bytes)} projected"
-    )
+    yield f"         {_opens(chain)}; {size(chain.memory.n_bytes)} of memory projected"
+
+
+def _opens(chain: Chain) -> str:
+    """Say how often files are opened, and why one more than once."""
+    reads = chain.legs.reads
+    files = Counter(read.slice.file.path for read in reads)
+    why = ["the window stays in memory"]
+    if not chain.memory.keeps_ring:
+        why = ["the window does not fit in memory, so each year is read again when it leaves"]
+    parts = Counter((r.slice.file.path, r.blocks[0].again) for r in reads)
+    if any(n > 1 for n in parts.values()):
+        most = quantity(chain.slice_years, "year")
+        why.append(f"a longer file is opened once for every {most}, a tenth of the memory")
+    return f"opens {len(reads)} of {quantity(len(files), 'file')}: {'; '.join(why)}"
 
 
 def _totals(plan: Plan) -> Iterator[str]:
     limits = plan.limits
     memory = "no limit" if limits.memory_per_worker is None else size(limits.memory_per_worker)
     yield (
-        f"cluster  {limits.workers} workers of {limits.threads} threads and {memory}; "
-        f"{min(plan.at_once, len(plan.chains))} chains at once, "
+        f"cluster  {quantity(limits.workers, 'worker')} of {quantity(limits.threads, 'thread')} "
+        f"and {memory}; {quantity(min(plan.at_once, len(plan.chains)), 'chain')} at once, "
         f"{size(plan.worker_bytes)} of each worker at most"
     )
     if limits.workers > max(1, plan.homes):
         yield f"note     only {plan.homes} of the {limits.workers} workers can be of use"
     yield (
-        f"total    {len(plan.chains)} chains, {plan.n_normals} normals, {plan.opens} opens of "
-        f"{plan.files} files, output at most {size(plan.output_bytes)} before compression"
+        f"total    {quantity(len(plan.chains), 'chain')}, {quantity(plan.n_normals, 'normal')}, "
+        f"{quantity(plan.opens, 'open')} of {quantity(plan.files, 'file')}, output at most "
+        f"{size(plan.output_bytes)} before compression"
     )
 
 

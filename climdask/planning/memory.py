@@ -3,8 +3,12 @@
 Pure. Bytes are counted for each cell-day, a cell on a day of the year:
 
 - 4 for each block, float32: those of the window, where it is kept (the ring), and those read ahead;
-- 18 for each carry: two float64 terms, which precipitation needs, and a count;
-- 8 for the normal that is being written.
+- for each carry 2 for the count, and what each statistic keeps (the mean: 16, two float64 terms,
+  which precipitation needs);
+- 8 for each normal that is being written.
+
+A chunk on disk that is larger than a block is undone as a whole by each thread that reads; what it
+takes beyond the block is counted, six times: as stored, undone, cut, unpacked, rounded and masked.
 
 Writes go before windows, so there is a carry for each thread that writes, and the next one.
 """
@@ -13,7 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BLOCK_BYTES, CARRY_BYTES, WRITE_BYTES = 4, 18, 8
+BLOCK_BYTES, COUNT_BYTES, WRITE_BYTES = 4, 2, 8
+CHUNK_COPIES = 6
 # The share of a worker's memory that chains may have.
 MEMORY_SHARE = 0.5
 # What a worker's process takes before it does anything: Python, Dask and the libraries.
@@ -36,7 +41,16 @@ class ChainMemory:
 
 
 def fit(
-    cell_days: int, *, window: int, legs: int, threads: int, lookaheads: range, limit: int | None
+    cell_days: int,
+    *,
+    window: int,
+    legs: int,
+    threads: int,
+    lookaheads: range,
+    limit: int | None,
+    products: int = 1,
+    state_bytes: int = 16,
+    chunk_bytes: int = 0,
 ) -> ChainMemory:
     """Choose the most that fits: the ring first, then how far to read ahead.
 
@@ -47,16 +61,23 @@ def fit(
         threads: of a worker.
         lookaheads: the years that reads may run ahead, best first.
         limit: bytes of a worker; None for no limit.
+        products: what is made of the variable, written one region after another.
+        state_bytes: that the statistics keep for each cell-day.
+        chunk_bytes: of one chunk of the input, undone.
 
     Returns:
         The first that fits in half of ``limit``, or the smallest.
     """
 
+    beyond = max(0, chunk_bytes - cell_days * BLOCK_BYTES)
+
     def needs(keeps_ring: bool, ahead: int) -> ChainMemory:
         blocks = window + ahead if keeps_ring else 2 * ahead
         carries = min(ahead, threads) + 1
-        each = blocks * BLOCK_BYTES + carries * CARRY_BYTES + WRITE_BYTES
-        return ChainMemory(keeps_ring, ahead, legs * cell_days * each)
+        carry = COUNT_BYTES + state_bytes
+        each = blocks * BLOCK_BYTES + carries * carry + products * WRITE_BYTES
+        buffers = min(ahead, threads) * CHUNK_COPIES * beyond
+        return ChainMemory(keeps_ring, ahead, legs * cell_days * each + buffers)
 
     options = [needs(ring, ahead) for ring in (True, False) for ahead in lookaheads]
     fitting = (o for o in options if limit is None or o.n_bytes <= MEMORY_SHARE * limit)

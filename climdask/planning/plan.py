@@ -1,27 +1,32 @@
 """The plan: everything that a run will do, decided before it starts.
 
-Pure: :mod:`climdask.planner` makes it from a workflow, an inventory, the headers of one file for
-each chain and a summary of what is done already. It can be printed, hashed and compared; it knows
-neither Dask nor the contents of files.
+Pure: :mod:`climdask.planning.survey` makes it from a workflow, an inventory, the headers of one
+file for each chain and a summary of what is done already. It can be printed, hashed and compared;
+it knows neither Dask nor the contents of files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from climdask import planview
-from climdask.chains import Legs, Sources
-from climdask.config import Workflow
-from climdask.headers import Header
-from climdask.inventory import InputFile, Inventory
-from climdask.memory import PROCESS_BYTES, ChainMemory
-from climdask.regions import Box, Selection
-from climdask.years import DayAxis, Periods, Window
+from climdask.climatology.calendars import DayAxis, Periods, Window
+from climdask.climatology.places import Place, RegionCells, Selection
+from climdask.climatology.products import DAILY_MEAN, Product
+from climdask.climatology.statistics import STATISTICS
+from climdask.inputs.headers import Header
+from climdask.inputs.inventory import InputFile, Inventory
+from climdask.plaintext import printable
+from climdask.planning import listing
+from climdask.planning.chains import Demand, Legs, lay_out
+from climdask.planning.memory import MEMORY_SHARE, PROCESS_BYTES, ChainMemory, fit
+from climdask.planning.naming import NAMINGS, SeriesName
+from climdask.planning.sourceyears import Sources, experiments, owner, year_sources
+from climdask.settings.workflow import Execution, Workflow
 
 # Raised when the numbers of an output or the layout of a file change between versions.
 OUTPUT_VERSION = 1
@@ -54,10 +59,19 @@ class Done:
     normals: frozenset[str] = frozenset()
     checkpoints: frozenset[tuple[str, str, int]] = frozenset()
 
+    def saved(self, chain_id: str, leg: str) -> list[int]:
+        """Return the years after which a leg's carry was saved."""
+        return [year for chain, of, year in self.checkpoints if (chain, of) == (chain_id, leg)]
+
 
 @dataclass(frozen=True)
 class SourceYear:
-    """Where one year of a window comes from; ``files`` is empty in a gap."""
+    """Where one year of a window comes from.
+
+    Attributes:
+        experiment: whose files give it; both, joined by +, for a year that is split.
+        files: empty in a gap.
+    """
 
     year: int
     experiment: str
@@ -103,7 +117,9 @@ class ChainSpec:
         min_years: source years that a normal needs.
         count: whether the number of values is written too.
         significant_digits: that the normals are rounded to; None for all.
-        format: ``netcdf`` or ``zarr``.
+        format: one of :data:`climdask.planning.naming.NAMINGS`.
+        products: what is made of the variable; the daily mean is the first.
+        missing_values: that mean missing although the files do not say so; sorted.
     """
 
     id: str
@@ -120,6 +136,13 @@ class ChainSpec:
     compression_level: int
     significant_digits: int | None = None
     format: str = "netcdf"
+    products: tuple[Product, ...] = (DAILY_MEAN,)
+    missing_values: tuple[float, ...] = ()
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The statistics over the years that the carry keeps."""
+        return tuple(dict.fromkeys(product.over_years for product in self.products))
 
     @property
     def window(self) -> int:
@@ -127,69 +150,161 @@ class ChainSpec:
         return self.periods.window
 
     @property
+    def state_bytes(self) -> int:
+        """Bytes that the statistics keep for each cell-day."""
+        return sum(STATISTICS[name].bytes_per_value for name in self.statistics)
+
+    @property
     def cell_days(self) -> int:
         """Values in one block."""
         return len(self.axis) * self.selection.cells.size
 
+    def series(self, region: str, leg: str) -> SeriesName:
+        """Return what names the normals of a region along a leg."""
+        who = (self.model, self.member, self.grid, self.variable)
+        return SeriesName(*who, region, leg, self.window)
+
     def output_path(self, region: str, leg: str, target_year: int) -> PurePosixPath:
         """Return the path of the file or store of a normal, below the output root."""
-        if self.format == "zarr":
-            return self._place(region, leg, f"{self.window}yr_normal.zarr")
         period = self.periods.name(target_year, leg)
-        name = f"{target_year}_{self.window}yr_normal.nc"
-        return self._place(region, period, name, period)
-
-    def _place(self, region: str, part: str, end: str, *folder: str) -> PurePosixPath:
-        who = f"{self.variable}_day_{self.model}_{self.member}_{self.grid}"
-        name = f"{who}_{region}_{part}_{end}"
-        return PurePosixPath(self.model, self.member, self.variable, region, *folder, name)
+        return NAMINGS[self.format].path(self.series(region, leg), period, target_year)
 
     def output_key(self, region: str, leg: str, target_year: int) -> str:
         """Return what completion records call a normal."""
-        path = str(self.output_path(region, leg, target_year))
-        return f"{path}/{target_year}" if self.format == "zarr" else path
+        period = self.periods.name(target_year, leg)
+        return NAMINGS[self.format].key(self.series(region, leg), period, target_year)
 
-    def deciding_keys(self, box: Box) -> list[object]:
+    def deciding_keys(self, place: Place) -> list[object]:
         """Return what of the workflow decides the numbers of a region's normals."""
         keys = [OUTPUT_VERSION, self.window, self.min_years, self.axis.leap_day]
-        return [keys, [self.count, self.significant_digits], _edges(box)]
+        return [keys, [self.count, self.significant_digits], place.facts, *self.further_keys]
+
+    @property
+    def further_keys(self) -> list[object]:
+        """Return keys that decide numbers only where given: other hashes stay as they were."""
+        products = [] if self.products == (DAILY_MEAN,) else [list(self.statistics)]
+        masked = [["missing_values", *self.missing_values]] if self.missing_values else []
+        return [*products, *masked]
+
+
+@dataclass(frozen=True, eq=False)
+class OutputSeries:
+    """The normals of a chain in a region along one leg: what a store holds, or a row of files."""
+
+    spec: ChainSpec
+    region: RegionCells
+    leg: str
+
+    def path(self, target_year: int) -> PurePosixPath:
+        """Return the path of the file or store of a target year, below the output root."""
+        return self.spec.output_path(self.region.place.name, self.leg, target_year)
+
+    def key(self, target_year: int) -> str:
+        """Return what completion records call a normal."""
+        return self.spec.output_key(self.region.place.name, self.leg, target_year)
 
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """One chain: its facts, its steps, and where its years come from.
+    """One chain: what the survey found of it, what is done of it, and what the cluster offers.
+
+    What follows from these, its steps and its memory, is laid out when it is asked for.
 
     Attributes:
         spec: what every task of it needs.
-        legs: the steps and readings that are still to do.
-        sources: the files of each (leg, year).
-        home: chains with the same home share files, so they must share a worker.
-        memory: what stays in a worker's memory.
+        files: the files that serve each leg, in order of time; the trunk's come first.
         targets: every target year by leg, done or not.
-        done: keys of normals that are there already.
+        home: chains with the same home share files, so they must share a worker.
+        run: the workflow's keys of a run.
+        done: what earlier runs left.
+        limits: what the cluster offers.
     """
 
     spec: ChainSpec
-    legs: Legs
-    sources: Sources
-    home: str
-    memory: ChainMemory
+    files: Mapping[str, Sequence[InputFile]]
     targets: Mapping[str, tuple[int, ...]]
-    done: frozenset[str]
+    home: str
+    run: Execution
+    done: Done = field(default_factory=Done)
+    limits: Limits = field(default_factory=Limits)
+    # By leg and target year; kept, and shared by all steps of a plan, as hashing takes its time.
+    _named: dict[tuple[str, int], tuple[NormalFile, ...]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def memory(self) -> ChainMemory:
+        """What stays in a worker's memory."""
+        spec = self.spec
+        return fit(
+            spec.cell_days,
+            window=spec.window,
+            legs=max(1, len(self.files) - 1),
+            threads=self.limits.threads,
+            lookaheads=self.run.lookaheads,
+            products=len(spec.products),
+            state_bytes=spec.state_bytes,
+            limit=self.limits.memory_per_worker,
+            chunk_bytes=spec.header.chunk_bytes,
+        )
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The files of each (leg, year)."""
+        periods = self.spec.periods
+        return year_sources(periods.historical, periods.last_historical_year, self.files)
+
+    @cached_property
+    def legs(self) -> Legs:
+        """The steps and readings that are still to do."""
+        spec, periods = self.spec, self.spec.periods
+        return lay_out(
+            Demand(
+                window=spec.window,
+                trunk=periods.historical,
+                last_historical_year=periods.last_historical_year,
+                targets={leg: self._pending(leg) for leg in self.targets},
+                checkpoints={leg: self.done.saved(self.id, leg) for leg in self.targets},
+                checkpoint_every=self.run.checkpoint_every,
+                keep_ring=self.memory.keeps_ring,
+                slice_years=self.slice_years,
+            ),
+            self.files,
+        )
+
+    @property
+    def slice_years(self) -> int:
+        """Years of a long file that one task may read: a tenth of a worker's memory."""
+        memory = self.limits.memory_per_worker or 4 << 30
+        return max(1, memory // 10 // (4 * self.spec.cell_days))
+
+    def _pending(self, leg: str) -> tuple[int, ...]:
+        names = [region.place.name for region in self.spec.selection.regions]
+        keys = self.spec.output_key
+        done, targets = self.done.normals, self.targets[leg]
+        return tuple(t for t in targets if any(keys(n, leg, t) not in done for n in names))
 
     @property
     def id(self) -> str:
         """``model/member/grid/variable``."""
         return self.spec.id
 
+    @property
+    def series(self) -> Iterator[tuple[OutputSeries, tuple[int, ...]]]:
+        """Each series of normals, with its target years, done or not."""
+        for region in self.spec.selection.regions:
+            for leg, years in self.targets.items():
+                if years:
+                    yield OutputSeries(self.spec, region, leg), years
+
     def source_files(self, leg: str, year: int) -> tuple[InputFile, ...]:
         """Return the files that hold ``year`` on the way of ``leg``; empty in a gap."""
-        owner = self.legs.trunk if year <= self.spec.periods.last_historical_year else leg
-        return self.sources.get((owner, year), ())
+        last = self.spec.periods.last_historical_year
+        whose = owner(self.sources, self.legs.trunk, last, leg, year)
+        return self.sources.get((whose, year), ())
 
     def experiment(self, leg: str, year: int) -> str:
         """Return the experiment that ``year`` comes from on the way of ``leg``."""
-        return self.legs.trunk if year <= self.spec.periods.last_historical_year else leg
+        own = self.legs.trunk if year <= self.spec.periods.last_historical_year else leg
+        return experiments(self.source_files(leg, year), own)
 
     def job(self, leg: str, target_year: int) -> WriteJob:
         """Return what is to be written for a target year; only what is not done already."""
@@ -197,7 +312,7 @@ class Chain:
         return WriteJob(
             leg,
             window,
-            tuple(f for f in self.normals(leg, target_year) if f.key not in self.done),
+            tuple(f for f in self.normals(leg, target_year) if f.key not in self.done.normals),
             self.source_years(leg, target_year),
         )
 
@@ -211,77 +326,119 @@ class Chain:
     def normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
         """Return the normals of a target year, done or not."""
         key = (leg, target_year)
-        if key not in self._known_normals:
-            self._known_normals[key] = self._name_normals(leg, target_year)
-        return self._known_normals[key]
-
-    @cached_property
-    def _known_normals(self) -> dict[tuple[str, int], tuple[NormalFile, ...]]:
-        """Normals by leg and target year, kept because hashing them takes its time."""
-        return {}
+        if key not in self._named:
+            self._named[key] = self._name_normals(leg, target_year)
+        return self._named[key]
 
     def _name_normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
         timed = self._window_files(leg, target_year, timed=True)
         untimed = self._window_files(leg, target_year, timed=False)
         return tuple(
             NormalFile(
-                region.box.name,
-                str(self.spec.output_path(region.box.name, leg, target_year)),
-                self.spec.output_key(region.box.name, leg, target_year),
-                self._input_hash(region.box, timed),
-                self._input_hash(region.box, untimed),
+                region.place.name,
+                str(self.spec.output_path(region.place.name, leg, target_year)),
+                self.spec.output_key(region.place.name, leg, target_year),
+                self._input_hash(region.place, timed),
+                self._input_hash(region.place, untimed),
             )
             for region in self.spec.selection.regions
         )
 
-    def _input_hash(self, box: Box, window_files: str) -> str:
+    def _input_hash(self, place: Place, window_files: str) -> str:
         """Return a hash of all that decides the numbers of a normal.
 
         The window's files (path below the input root, size and, if timed, modification time)
         and the keys of the workflow that change its numbers.
         """
-        return digest_of(*self.spec.deciding_keys(box), window_files)
+        return digest_of(*self.spec.deciding_keys(place), window_files)
 
     def carry_hash(self, leg: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
         cells = hashlib.sha256(self.spec.selection.cells.tobytes()).hexdigest()
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
-        boxes = [_edges(region.box) for region in self.spec.selection.regions]
-        return digest_of(keys, boxes, self._window_files(leg, year, timed=True))
+        boxes = [region.place.facts for region in self.spec.selection.regions]
+        files = self._window_files(leg, year, timed=True)
+        return digest_of(keys, boxes, files, *self.spec.further_keys)
 
     def _window_files(self, leg: str, year: int, *, timed: bool) -> str:
         window = Window.ending(year, self.spec.window)
         files = sorted({f for y in window.years for f in self.source_files(leg, y)})
         # Which of two files that overlap gives a year hangs on where history ends.
         history = min(self.spec.periods.last_historical_year, year)
-        return digest_of(history, [[f.path, f.size, f.mtime_ns if timed else None] for f in files])
+        about = [[f.path, f.size, f.mtime_ns if timed else None] for f in files]
+        return digest_of(history, about, *self._splits(leg, window))
+
+    def _splits(self, leg: str, window: Window) -> list[object]:
+        """Return which files give the years that are split between experiments."""
+        given = {y: self.source_files(leg, y) for y in window.years}
+        return [
+            [y, [f.path for f in files]]
+            for y, files in given.items()
+            if len({f.scenario for f in files} - {""}) > 1
+        ]
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that a run will do.
+    """Everything that a run will do, in three steps, each of which makes a new plan.
+
+    :func:`climdask.planning.survey.survey` finds the chains and what each could make;
+    :meth:`pending` leaves out what is done; :meth:`fitted` decides what stays in memory.
 
     Attributes:
-        chains: what is still to do, in order of id; a chain whose normals are all there is in
-            ``finished`` and not here.
+        surveyed: every chain that can be made, in order of id.
         failures: chains that cannot start, with the reason.
-        notes: what the user should know, such as gaps.
-        at_once: chains that fit in memory at the same time.
+        found: notes of the survey: what the user should know, such as gaps.
     """
 
     workflow: Workflow
     inventory: Inventory
-    chains: tuple[Chain, ...]
-    finished: tuple[Chain, ...]
+    surveyed: tuple[Chain, ...]
     failures: Mapping[str, str]
-    notes: tuple[str, ...]
-    limits: Limits
-    at_once: int
+    found: tuple[str, ...]
+    limits: Limits = field(default_factory=Limits)
+
+    def pending(self, done: Done) -> Plan:
+        """Return the plan of what is left after earlier runs."""
+        return replace(self, surveyed=tuple(replace(c, done=done) for c in self.surveyed))
+
+    def fitted(self, limits: Limits) -> Plan:
+        """Return the plan that fits what the cluster offers."""
+        chains = tuple(replace(c, limits=limits) for c in self.surveyed)
+        return replace(self, surveyed=chains, limits=limits)
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """Chains with normals to make, in order of id."""
+        return tuple(c for c in self.surveyed if c.legs.n_targets)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, such as gaps, and chains that are larger than the memory."""
+        return self.found + tuple(n for chain in self.surveyed for n in self._too_large(chain))
+
+    def _too_large(self, chain: Chain) -> Iterator[str]:
+        allowed = self.limits.memory_per_worker
+        if allowed is not None and chain.memory.n_bytes > MEMORY_SHARE * allowed:
+            yield (
+                f"{chain.id}: projected memory {listing.size(chain.memory.n_bytes)} is more than "
+                f"half of a worker's {listing.size(allowed)}, so part of it will go to disk; give "
+                "fewer or smaller regions, or more memory for each worker"
+            )
+
+    @property
+    def at_once(self) -> int:
+        """Chains that fit in the memory of all workers together."""
+        limits, chains = self.limits, self.chains
+        if limits.memory_per_worker is None or not chains:
+            return max(1, len(chains))
+        largest = max(chain.memory.n_bytes for chain in chains)
+        return max(1, int(MEMORY_SHARE * limits.memory_per_worker // largest)) * limits.workers
 
     @property
     def all_chains(self) -> tuple[Chain, ...]:
         """Chains to do and chains that are done, in order of id."""
-        return tuple(sorted(self.chains + self.finished, key=lambda c: c.id))
+        return self.surveyed
 
     @property
     def homes(self) -> int:
@@ -317,7 +474,7 @@ class Plan:
         """Bytes of the normals to make, before compression."""
         sizes = {
             c.id: {
-                r.box.name: r.index.size * len(c.spec.axis) * 4 for r in c.spec.selection.regions
+                r.place.name: r.index.size * len(c.spec.axis) * 4 for r in c.spec.selection.regions
             }
             for c in self.chains
         }
@@ -349,7 +506,7 @@ class Plan:
         return digest_of(self.workflow.model_dump(mode="json"), chains, normals)
 
     def __str__(self) -> str:
-        return "\n".join(planview.lines(self))
+        return printable("\n".join(listing.lines(self)))
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -359,12 +516,7 @@ class Plan:
 
     def input_path(self, file: InputFile) -> Path:
         """Return where an input file is."""
-        return self.inventory.root / file.path
-
-
-def _edges(box: Box) -> list[object]:
-    """Return the name and the exact edges of a box."""
-    return [box.name, box.west, box.east, box.south, box.north]
+        return self.inventory.source.local(file.path)
 
 
 def digest_of(*content: object) -> str:

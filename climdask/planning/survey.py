@@ -1,82 +1,68 @@
-"""The planner: decides what a run will do.
+"""The survey: finds the chains of a workflow, and what each could make.
 
-Pure, as the plan is: a workflow, an inventory, the headers of one file for each chain and a
-summary of what is done already go in, a :class:`climdask.plan.Plan` comes out.
+Pure, as the plan is: a workflow, an inventory and the headers of one file for each chain go in, a
+:class:`climdask.planning.plan.Plan` comes out, which then leaves out what is done
+(:meth:`~climdask.planning.plan.Plan.pending`) and is fitted to the cluster
+(:meth:`~climdask.planning.plan.Plan.fitted`).
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from climdask.chains import Demand, lay_out, sources_of
-from climdask.config import Period, Workflow, span
+from climdask.climatology.calendars import DayAxis, Periods, Window, run_lengths
+from climdask.climatology.places import Selection, select
+from climdask.climatology.products import OWN_NAMES, Product, taken_names
 from climdask.errors import ClimdaskError, PlanError
-from climdask.headers import Header
-from climdask.inventory import InputFile, Inventory, Series
-from climdask.memory import MEMORY_SHARE, ChainMemory, fit
-from climdask.plan import Chain, ChainSpec, Done, Limits, Plan, SourceYear
-from climdask.planview import size
-from climdask.regions import Selection, select
-from climdask.years import DayAxis, Periods, Window, run_lengths
+from climdask.inputs.headers import Header
+from climdask.inputs.inventory import InputFile, Inventory, Series
+from climdask.planning.plan import Chain, ChainSpec, Plan, SourceYear
+from climdask.planning.sourceyears import days_lacking, split_years
+from climdask.settings.workflow import Period, Workflow, span
 
 # Target years, and where each year of their windows comes from.
 _Windows = Sequence[tuple[int, tuple[SourceYear, ...]]]
 
 
-def make_plan(
-    workflow: Workflow,
-    inventory: Inventory,
-    headers: Mapping[str, Header | ClimdaskError],
-    *,
-    limits: Limits | None = None,
-    done: Done | None = None,
+def survey(
+    workflow: Workflow, inventory: Inventory, headers: Mapping[str, Header | ClimdaskError]
 ) -> Plan:
-    """Decide what to do.
+    """Find all that a workflow could make, before anything is done.
 
     Args:
         workflow: what is wanted.
         inventory: the files.
         headers: the header of one file of each series, or why none could be read.
-        limits: what the cluster offers; one worker without a memory limit if left out.
-        done: what earlier runs left.
 
     Raises:
         PlanError: no chain can be made; what stops some chains only is in ``Plan.failures``.
         RegionError: a region holds no cell.
     """
-    limits, done = limits or Limits(), done or Done()
     homes = _homes(inventory)
     last = last_historical_year(workflow, inventory)
     chains: list[Chain] = []
     failures: dict[str, ClimdaskError] = {}
     notes = list(inventory.notes)
-    selections: dict[tuple[bytes, ...], Selection] = {}
+    selections: dict[Hashable, Selection] = {}
     for series in inventory.series:
         header = headers[series.id]
         if isinstance(header, ClimdaskError):
             failures[series.id] = header
             continue
-        maker = _ChainMaker(workflow, series, header, last, limits, done, notes, selections)
+        surveyor = _Surveyor(workflow, series, header, last, notes, selections)
         try:
-            chains.append(maker.make(homes[series.id]))
+            chains.append(surveyor.chain(homes[series.id]))
         except PlanError as error:  # of this series; the others may well be planned
             failures[series.id] = error
     if not chains and all(isinstance(error, PlanError) for error in failures.values()):
         raise next(iter(failures.values()))
-    at_once = _at_once([c for c in chains if c.legs.reads or c.legs.n_targets], limits)
-    return Plan(
-        workflow,
-        inventory,
-        tuple(c for c in chains if c.legs.n_targets),
-        tuple(c for c in chains if not c.legs.n_targets),
-        {name: str(error) for name, error in failures.items()},
-        tuple(notes),
-        limits,
-        at_once,
-    )
+    chains.sort(key=lambda chain: chain.id)
+    told = {name: str(error) for name, error in failures.items()}
+    return Plan(workflow, inventory, tuple(chains), told, tuple(notes))
 
 
 def last_historical_year(workflow: Workflow, inventory: Inventory) -> int:
@@ -102,20 +88,21 @@ def last_historical_year(workflow: Workflow, inventory: Inventory) -> int:
     )
 
 
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@+-]*")
+
+
 @dataclass(frozen=True)
-class _ChainMaker:
-    """Makes the chain of one series."""
+class _Surveyor:
+    """Finds the chain of one series."""
 
     workflow: Workflow
     series: Series
     header: Header
     last_historical_year: int
-    limits: Limits
-    done: Done
     notes: list[str] = field(repr=False)
-    selections: dict[tuple[bytes, ...], Selection] = field(repr=False)
+    selections: dict[Hashable, Selection] = field(repr=False)
 
-    def make(self, home: str) -> Chain:
+    def chain(self, home: str) -> Chain:
         flow = self.workflow
         spec = self._spec()
         files = {leg: self.series.of(leg) for leg in (flow.historical, *flow.scenarios)}
@@ -123,36 +110,43 @@ class _ChainMaker:
             self._note(f"no files of {leg}, so no normals of it")
             if leg != flow.historical:
                 del files[leg]
-        targets = self._targets(files)
-        memory = self._memory(spec, max(1, len(files) - 1))
-        allowed = self.limits.memory_per_worker
-        if allowed is not None and memory.n_bytes > MEMORY_SHARE * allowed:
-            self._note(
-                f"projected memory {size(memory.n_bytes)} is more than half of a worker's "
-                f"{size(allowed)}, so part of it will go to disk; give fewer or smaller regions, "
-                "or more memory for each worker"
-            )
-        demand = Demand(
-            window=flow.window,
-            trunk=flow.historical,
-            last_historical_year=self.last_historical_year,
-            targets={leg: self._pending(spec, leg, ts) for leg, ts in targets.items()},
-            checkpoints={leg: self._saved(leg) for leg in targets},
-            checkpoint_every=flow.run.checkpoint_every,
-            keep_ring=memory.keeps_ring,
-            slice_years=_slice_years(spec, self.limits),
-        )
-        legs = lay_out(demand, files)
-        sources = sources_of(demand, files)
-        chain = Chain(spec, legs, sources, home, memory, targets, self.done.normals)
+        chain = Chain(spec, files, self._targets(files), home, flow.run)
+        self._check_split_years(chain)
         self._report(chain)
         return chain
+
+    @property
+    def _products(self) -> tuple[Product, ...]:
+        return tuple(map(Product, self.workflow.normals))
+
+    def _kept_header(self) -> Header:
+        """Return the header without scalar coordinates that an output cannot hold.
+
+        Raises:
+            PlanError: the variable itself has a name that each output needs for another one.
+        """
+        variable = self.series.variable
+        if variable in OWN_NAMES:
+            raise PlanError(
+                f'{self.series.id}: "{variable}" is a variable that each normal has beside its '
+                f"values; rename the one in the files (ncrename -v {variable},NEW FILE)"
+            )
+        taken = taken_names(self._products, variable)
+        scalars = self.header.scalars
+        kept = [s for s in scalars if s.name not in taken and _PLAIN_NAME.fullmatch(s.name)]
+        if left := [s.name for s in scalars if s not in kept]:
+            self._note(
+                f"the coordinate {', '.join(left)} of the files is left out: normals have a "
+                "variable of that name, or cannot have one"
+            )
+        for note in self.header.notes:
+            self._note(note)
+        return replace(self.header, scalars=tuple(kept))
 
     def _selection(self) -> Selection:
         """Find the cells of the regions; chains of one grid share them."""
         grid = self.header.grid
-        axes = (grid.lat, grid.lon, grid.lat_bounds, grid.lon_bounds)
-        key = tuple(b"" if axis is None else axis.tobytes() for axis in axes)
+        key = grid.identity
         if key not in self.selections:
             self.selections[key] = select(grid, self.workflow.boxes)
         return self.selections[key]
@@ -165,7 +159,7 @@ class _ChainMaker:
             series.member,
             series.grid,
             series.variable,
-            self.header,
+            self._kept_header(),
             DayAxis(self.header.calendar, flow.leap_day),
             self._selection(),
             Periods(flow.historical, self.last_historical_year, flow.window),
@@ -174,18 +168,9 @@ class _ChainMaker:
             flow.output.compression_level,
             flow.output.significant_digits,
             format=flow.output.format,
+            products=self._products,
+            missing_values=tuple(sorted(set(flow.input.missing_values))),
         )
-
-    def _pending(self, spec: ChainSpec, leg: str, targets: Sequence[int]) -> tuple[int, ...]:
-        names = [r.box.name for r in spec.selection.regions]
-        return tuple(
-            t
-            for t in targets
-            if any(spec.output_key(n, leg, t) not in self.done.normals for n in names)
-        )
-
-    def _saved(self, leg: str) -> list[int]:
-        return [y for (c, saved, y) in self.done.checkpoints if (c, saved) == (self.series.id, leg)]
 
     def _targets(self, files: Mapping[str, Sequence[InputFile]]) -> dict[str, tuple[int, ...]]:
         """Return the target years of each leg."""
@@ -241,6 +226,34 @@ class _ChainMaker:
                     + (", or set partial_windows: true" if overlaps else "")
                 )
 
+    def _check_split_years(self, chain: Chain) -> None:
+        """Check that no day that a window needs is in files of two experiments.
+
+        Raises:
+            PlanError: one is.
+        """
+        windows = {
+            (leg, year)
+            for leg, targets in chain.targets.items()
+            for target in targets
+            for year in Window.ending(target, self.workflow.window).years
+        }
+        trunk, last = self.workflow.historical, self.last_historical_year
+        for split in split_years(trunk, last, chain.files):
+            if split.doubled is None or (split.leg, split.year) not in windows:
+                continue
+            one, other, (month, day) = split.doubled
+            year, is_history = split.year, split.year <= last
+            cure = "cut the days that are in both out of one file (cdo -seldate)"
+            if other.is_whole(year):
+                alone = f"last_historical_year: {year - 1 if is_history else year}"
+                cure += f", or set {alone} to take all of {year} from the other one"
+            raise PlanError(
+                f"{self.series.id}: {one.path} and {other.path} both hold "
+                f"{year:04}-{month:02}-{day:02}, by their names; expected each day in one file "
+                f"only; {cure}"
+            )
+
     def _report(self, chain: Chain) -> None:
         """Note what the user should know about the windows, by the names of their files."""
         windows = [
@@ -258,9 +271,10 @@ class _ChainMaker:
             gaps = [s.year for s in sources if s.experiment == experiment and not s.files]
             if gaps:
                 self._note(f"gap: no file of {experiment} for {run_lengths(gaps)}")
-        alone = {(s.files[0], s.year) for s in sources if len(s.files) == 1}
-        for path in sorted({f.path for f, year in alone if not f.is_whole(year)}):
-            self._note(f"incomplete year, by its name: {path}")
+        parts = {s.files for s in sources if s.files and days_lacking(s.files, s.year)}
+        for paths in sorted([f.path for f in files] for files in parts):
+            whose = "its name" if len(paths) == 1 else "the names of its files"
+            self._note(f"incomplete year, by {whose}: {', '.join(paths)}")
 
     def _report_versions(self, windows: _Windows) -> None:
         """Note the normals that mix versions of files."""
@@ -291,35 +305,8 @@ class _ChainMaker:
                 "source years; lower min_years, or complete the archive"
             )
 
-    def _memory(self, spec: ChainSpec, legs: int) -> ChainMemory:
-        """Decide what stays in memory; how far reads run ahead only where the user has not."""
-        most = self.workflow.lookahead
-        given = self.workflow.run.lookahead is not None
-        return fit(
-            spec.cell_days,
-            window=spec.window,
-            legs=legs,
-            threads=self.limits.threads,
-            lookaheads=range(most, most - 1 if given else 0, -1),
-            limit=self.limits.memory_per_worker,
-        )
-
     def _note(self, text: str) -> None:
         self.notes.append(f"{self.series.id}: {text}")
-
-
-def _slice_years(spec: ChainSpec, limits: Limits) -> int:
-    """Return how many years of a long file one task may read: a tenth of a worker's memory."""
-    memory = limits.memory_per_worker or 4 << 30
-    return max(1, memory // 10 // (4 * spec.cell_days))
-
-
-def _at_once(chains: Sequence[Chain], limits: Limits) -> int:
-    """Return how many chains fit in the memory of all workers together."""
-    if limits.memory_per_worker is None or not chains:
-        return max(1, len(chains))
-    largest = max(chain.memory.n_bytes for chain in chains)
-    return max(1, int(MEMORY_SHARE * limits.memory_per_worker // largest)) * limits.workers
 
 
 def _homes(inventory: Inventory) -> dict[str, str]:

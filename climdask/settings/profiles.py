@@ -5,13 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from climdask.errors import ConfigError, did_you_mean
-from climdask.yamlfiles import read_yaml, validate
+from climdask.plaintext import check_no_controls
+from climdask.settings.paths import check_path
+from climdask.settings.yamlfiles import read_yaml, validate
 
+# In double quotes a shell obeys these; of dollar signs only those of variables may stay.
+_NOT_IN_SCRATCH = re.compile(r"""["`\\]|\$(?!\w|\{\w+(:-[\w./-]*)?\})""")
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d)(?::([0-5]\d))?")
 
 
@@ -59,14 +72,37 @@ def _as_directives(lines: tuple[str, ...]) -> tuple[str, ...]:
     return lines
 
 
+def _as_scratch(folder: str) -> str:
+    """Keep what a shell would obey out of a path whose variables it expands."""
+    found = _NOT_IN_SCRATCH.search(folder)
+    if found:
+        raise ValueError(
+            f"has {found[0]}, which the shell of the job would obey; expected a path, perhaps with "
+            "variables, such as $TMPDIR/me"
+        )
+    return folder
+
+
+UserPath = Annotated[Path, AfterValidator(check_path)]
 Ports = Annotated[str, BeforeValidator(_as_ports)]
 Directives = Annotated[tuple[str, ...], AfterValidator(_as_directives)]
+Scratch = Annotated[str, AfterValidator(_as_scratch)]
 Walltime = Annotated[str, AfterValidator(_as_walltime)]
 Dashboard = Annotated[int | Literal["auto", "off"], BeforeValidator(_as_dashboard)]
 
 
 class _Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_controls(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse control characters: texts go into scripts, commands and messages."""
+        lines = "\n\t" if info.field_name == "prologue" else ""  # which is shell
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str | Path):
+                check_no_controls(str(text), but=lines)
+        return value
 
 
 class LocalProfile(_Profile):
@@ -77,8 +113,16 @@ class LocalProfile(_Profile):
     memory: str | int | None = Field(None, description='Memory to use, such as "16GiB".')
     workers: int | None = Field(None, ge=1, description="Worker processes.")
     threads: int | None = Field(None, ge=1, description="Threads of each worker.")
-    scratch: Path | None = Field(None, description="Folder for what does not fit in memory.")
+    scratch: UserPath | None = Field(None, description="Folder for what does not fit in memory.")
     dashboard: Dashboard = Field("auto", description="Port on this machine.")
+
+
+class SecurityFiles(_Profile):
+    """Credentials of the site, or of a cluster that somebody else runs."""
+
+    ca_file: UserPath = Field(description="Certificate of the authority, PEM.")
+    cert: UserPath = Field(description="Certificate of scheduler, workers and client, PEM.")
+    key: UserPath = Field(description="Its private key, PEM; readable for you alone.")
 
 
 class ExternalProfile(_Profile):
@@ -86,22 +130,15 @@ class ExternalProfile(_Profile):
 
     kind: Literal["external"]
     address: str | None = Field(None, description="Such as tcp://10.0.0.1:8786.")
-    scheduler_file: Path | None = Field(None, description="Written by dask scheduler.")
+    scheduler_file: UserPath | None = Field(None, description="Written by dask scheduler.")
     timeout: float = Field(30.0, gt=0, description="Seconds to wait for the scheduler.")
+    security: SecurityFiles | None = Field(None, description="Credentials for a tls:// address.")
 
     @model_validator(mode="after")
     def _one_of_two(self) -> ExternalProfile:
         if (self.address is None) == (self.scheduler_file is None):
             raise ValueError("give either address or scheduler_file")
         return self
-
-
-class SecurityFiles(_Profile):
-    """Credentials of the site, instead of temporary ones made for each run."""
-
-    ca_file: Path = Field(description="Certificate of the authority, PEM.")
-    cert: Path = Field(description="Certificate of scheduler, workers and client, PEM.")
-    key: Path = Field(description="Its private key, PEM; readable for you alone.")
 
 
 class DriverJob(_Profile):
@@ -134,8 +171,10 @@ class BatchProfile(_Profile):
     scheduler_ports: Ports | None = Field(None, description='Such as "8786:8796"; any by default.')
     worker_ports: Ports | None = Field(None, description='Such as "9000:9100"; any by default.')
     nanny_ports: Ports | None = Field(None, description='Such as "9200:9300"; any by default.')
-    logs: Path | None = Field(None, description="Folder of the jobs' logs; the run's by default.")
-    scratch: str | None = Field(None, description="Expanded on the node, such as $TMPDIR.")
+    logs: UserPath | None = Field(
+        None, description="Folder of the jobs' logs; the run's by default."
+    )
+    scratch: Scratch | None = Field(None, description="Expanded on the node, such as $TMPDIR.")
     dashboard: Dashboard = Field("auto", description="Port on the scheduler's host.")
     security: SecurityFiles | None = Field(None, description="The site's own credentials.")
     pending_after: float = Field(60.0, gt=0, description="Seconds until it tells why jobs wait.")
@@ -197,7 +236,8 @@ class HTCondorProfile(BatchProfile):
 
 
 Profile = LocalProfile | ExternalProfile | BatchProfile
-_KINDS: Mapping[str, type[Profile]] = {
+# By kind; clusters.batchsystems.register adds others.
+KINDS: dict[str, type[Profile]] = {
     "local": LocalProfile,
     "external": ExternalProfile,
     "slurm": SlurmProfile,
@@ -208,6 +248,23 @@ _KINDS: Mapping[str, type[Profile]] = {
     "oar": OarProfile,
     "htcondor": HTCondorProfile,
 }
+
+
+def kind_of(profile: type[BatchProfile]) -> str:
+    """Return what profiles of a class have as ``kind``, which must be a literal."""
+    (kind,) = get_args(profile.model_fields["kind"].annotation)
+    return str(kind)
+
+
+def register_profile(profile: type[BatchProfile]) -> None:
+    """Let profiles have the ``kind`` of a class.
+
+    Raises:
+        ValueError: another class has this kind.
+    """
+    kind = kind_of(profile)
+    if KINDS.setdefault(kind, profile) is not profile:
+        raise ValueError(f"kind: {kind}: another class of profiles has this kind; choose another")
 
 
 def load_profile(source: Profile | str | Path | Mapping[str, Any] | None) -> Profile:
@@ -225,8 +282,8 @@ def load_profile(source: Profile | str | Path | Mapping[str, Any] | None) -> Pro
     else:
         content, name = read_yaml(Path(source)), str(source)
     kind = str(content.get("kind", "local"))
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise ConfigError(
-            f'{name}: kind: "{kind}" is none of {", ".join(_KINDS)}{did_you_mean(kind, _KINDS)}'
+            f'{name}: kind: "{kind}" is none of {", ".join(KINDS)}{did_you_mean(kind, KINDS)}'
         )
-    return validate(_KINDS[kind], content, name)
+    return validate(KINDS[kind], content, name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,11 +23,14 @@ from pydantic import (
     model_validator,
 )
 
+from climdask.climatology.places import DEFAULT_REGIONS, Box
+from climdask.climatology.rounding import MOST_DIGITS
+from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import ConfigError, InventoryError, did_you_mean
-from climdask.inventory import PATTERNS, Query, check_pattern
-from climdask.precision import MOST_DIGITS
-from climdask.regions import DEFAULT_REGIONS, Box
-from climdask.yamlfiles import NAME, VARIABLE, read_yaml, validate
+from climdask.inputs.inventory import PATTERNS, Query, check_pattern
+from climdask.settings.formats import FORMATS
+from climdask.settings.paths import check_path
+from climdask.settings.yamlfiles import NAME, VARIABLE, read_yaml, validate
 
 Facet = Annotated[str, Field(pattern=NAME, max_length=80)]
 Variable = Annotated[str, Field(pattern=VARIABLE, max_length=80)]
@@ -46,6 +50,16 @@ def _as_years(value: object) -> object:
     return values
 
 
+def _as_number(value: object) -> object:
+    """Accept ``1e20``, which YAML reads as text; keep ``yes`` out, which it reads as true."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+UserPath = Annotated[Path, AfterValidator(check_path)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,7 +76,9 @@ class _Section(BaseModel):
 class Input(_Section):
     """Where the files are, and what their names mean."""
 
-    root: Path = Field(description="Folder below which the input files are; ${NAME} is expanded.")
+    root: UserPath = Field(
+        description="Folder below which the input files are; ${NAME} is expanded."
+    )
     pattern: str = Field(
         "nex-gddp",
         description=f"One of {', '.join(PATTERNS)}, or a path below root with {{facets}}, "
@@ -70,6 +86,12 @@ class Input(_Section):
     )
     facets: dict[Literal["model", "scenario", "member", "grid", "start", "end"], Facet] = Field(
         default_factory=dict, description="Values that the names do not say."
+    )
+    missing_values: list[
+        Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
+    ] = Field(
+        default_factory=list,
+        description="Values that mean missing although the files do not say so, after unpacking.",
     )
 
     @model_validator(mode="after")
@@ -112,13 +134,21 @@ class Region(_Section):
         return Box(self.name, *self.lon, *self.lat)
 
 
+def _known_format(name: str) -> str:
+    if name not in FORMATS:
+        expected = " or ".join(f"'{known}'" for known in FORMATS)
+        raise ValueError(f"input should be {expected}{did_you_mean(name, FORMATS)}")
+    return name
+
+
 class Output(_Section):
     """Where the normals go."""
 
-    root: Path = Field(Path("normals"), description="Folder for the normals.")
-    format: Literal["netcdf", "zarr"] = Field(
+    root: UserPath = Field(Path("normals"), description="Folder for the normals.")
+    format: Annotated[str, AfterValidator(_known_format)] = Field(
         "netcdf",
-        description="netcdf: a file for each target year. zarr: a store for each leg.",
+        description=". ".join(f"{name}: {what}" for name, what in FORMATS.items()) + ".",
+        json_schema_extra={"enum": list(FORMATS)},
     )
     compression_level: int = Field(
         1, ge=0, le=9, description="0 for none; 1 is fast, 9 is slow and a little smaller."
@@ -144,12 +174,23 @@ class Execution(_Section):
         "fail", description="skip: a damaged file counts as a gap, under min_years."
     )
     retries: int = Field(2, ge=0, le=20, description="How often a failed read is tried again.")
-    lock_dir: Path | None = Field(
+    lock_dir: UserPath | None = Field(
         None, description="Folder for file locks, on a filesystem that all workers share."
     )
     lock_timeout: float = Field(
         600.0, gt=0, description="Seconds to wait for a file that another run has open."
     )
+    open_timeout: float = Field(
+        600.0, gt=0, le=10**6,
+        description="Seconds that a file may be open while no values come; then its reader ends.",
+    )  # fmt: skip
+
+    @property
+    def lookaheads(self) -> range:
+        """Years that reads may run ahead of the chain, best first; one only if it is given."""
+        if self.lookahead is not None:
+            return range(self.lookahead, self.lookahead - 1, -1)
+        return range(max(3, self.cores_per_variable + 1), 0, -1)
 
 
 def _refuse_doubles(names: Sequence[str]) -> None:
@@ -196,6 +237,11 @@ class Workflow(_Section):
         description="all; or years, ranges such as 1980-2100, and the periods "
         "historical, hybrid, scenario.",
     )
+    normals: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=lambda: [MEAN],
+        min_length=1,
+        description="Statistics over the years of the window; the mean is the first.",
+    )
     leap_day: Literal["drop", "keep"] = Field("drop", description="What happens to 29 February.")
     min_years: int | None = Field(
         None, ge=1, description="Source years that a normal needs; 25 of 30 by default."
@@ -222,6 +268,18 @@ class Workflow(_Section):
                     f"{did_you_mean(value, DEFAULT_REGIONS)}; an own box needs name, lon and lat"
                 )
         _refuse_doubles([v if isinstance(v, str) else v.name for v in values])
+        return values
+
+    @field_validator("normals")
+    @classmethod
+    def _normals_are_known(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if value not in STATISTICS:
+                known = ", ".join(STATISTICS)
+                raise ValueError(f'"{value}" is none of {known}{did_you_mean(value, STATISTICS)}')
+        if values[0] != MEAN:
+            raise ValueError(f"{values[0]!r} is first; expected {MEAN} first, then others")
+        _refuse_doubles(values)
         return values
 
     @field_validator("targets")
@@ -252,11 +310,6 @@ class Workflow(_Section):
     def years_needed(self) -> int:
         """``min_years``, or its default: 25 of 30, and the same share of other windows."""
         return self.min_years if self.min_years is not None else -(-25 * self.window // 30)
-
-    @property
-    def lookahead(self) -> int:
-        """Years that reads may run ahead of the chain."""
-        return self.run.lookahead or max(3, self.run.cores_per_variable + 1)
 
     @property
     def query(self) -> Query:

@@ -138,6 +138,8 @@ def _expand(value: Any, name: str, loc: tuple[Any, ...]) -> Any:
         return [_expand(v, name, (*loc, i)) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ConfigError(f"{name}: {_key(loc)}: {value}: is no text in UTF-8; write it anew")
 
     def lookup(match: re.Match[str]) -> str:
         found = os.environ.get(match[1])

@@ -1,6 +1,6 @@
 """Chains, verified by a replay with plain sets that shares no code with what it verifies."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -8,8 +8,9 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from climdask.chains import BlockId, CarryId, Demand, Legs, Read, Step, lay_out, sources_of
-from climdask.inventory import InputFile
+from climdask.inputs.inventory import InputFile
+from climdask.planning.chains import BlockId, CarryId, Demand, Legs, Read, Step, lay_out
+from climdask.planning.sourceyears import year_sources
 
 Files = Mapping[str, Sequence[InputFile]]
 
@@ -30,10 +31,32 @@ def annual(scenario: str, years: Sequence[int]) -> list[InputFile]:
 # --- the verifier --------------------------------------------------------------------------------
 
 
+def months(file: InputFile, year: int) -> set[int]:
+    """The months of ``year`` that a file has; files begin and end with whole months here."""
+    return {m for m in range(1, 13) if file.start <= (year, m, 1) and (year, m, 28) <= file.end}
+
+
 def holders(demand: Demand, files: Files, leg: str, year: int) -> set[InputFile]:
     """The files that give ``year`` on the way of ``leg``."""
-    owner = demand.trunk if year <= demand.last_historical_year else leg
-    return {f for f in files.get(owner, ()) if f.start[0] <= year <= f.end[0]}
+    historical = year <= demand.last_historical_year
+    own = {f for f in files.get(demand.trunk if historical else leg, ()) if months(f, year)}
+    lacking = {*range(1, 13)}.difference(*(months(f, year) for f in own))
+    if not own:
+        return set()  # a gap is not filled
+    if not historical:
+        others = [demand.trunk]
+    else:
+        others = [s for s in files if s != demand.trunk] if leg == demand.trunk else [leg]
+    rests = ({f for f in files.get(other, ()) if months(f, year) & lacking} for other in others)
+    return own | next(filter(None, rests), set())
+
+
+def fork_of(demand: Demand, files: Files) -> int:
+    """The last year that all scenarios share with history: the next is split, or is theirs."""
+    last = demand.last_historical_year
+    own = {y: {f for f in files[demand.trunk] if months(f, y)} for y in range(FIRST - 1, last + 1)}
+    split = (y for y, fs in own.items() if holders(demand, files, demand.trunk, y) != fs)
+    return min([last, *(y - 1 for y in split)])
 
 
 def window_of(demand: Demand, files: Files, leg: str, last: int) -> set[int]:
@@ -47,6 +70,7 @@ class Replay:
 
     def __init__(self, demand: Demand, files: Files, legs: Legs) -> None:
         self.demand, self.files, self.legs = demand, files, legs
+        self.fork = fork_of(demand, files)
         self.sums: dict[CarryId, set[int]] = {}
         self.restored: list[CarryId] = []
         assert next(iter(legs.steps)) == legs.trunk == demand.trunk
@@ -54,7 +78,8 @@ class Replay:
         for leg, steps in legs.steps.items():
             years = [step.year for step in steps]
             assert years == sorted(set(years))  # each year once
-            assert all((y <= demand.last_historical_year) == (leg == demand.trunk) for y in years)
+            first, last = self.fork + 1, demand.last_historical_year
+            assert all(y <= last if leg == demand.trunk else y >= first for y in years)
             for step in steps:
                 assert step.leg == leg
                 self.take(step)
@@ -104,8 +129,11 @@ class Replay:
         return set(self.sums[step.before])
 
     def check_block(self, step: Step, block: BlockId) -> None:
-        historical = block.year <= self.demand.last_historical_year
-        assert block.leg == (self.demand.trunk if historical else step.leg)  # the trunk is shared
+        is_shared = block.year <= self.fork or step.leg == self.demand.trunk
+        if is_shared or block.year > self.demand.last_historical_year:
+            assert block.leg == (self.demand.trunk if is_shared else step.leg)
+        given = holders(self.demand, self.files, step.leg, block.year)
+        assert holders(self.demand, self.files, block.leg, block.year) == given
         assert holders(self.demand, self.files, block.leg, block.year)
 
     def uses(self, blocks: Sequence[BlockId]) -> list[tuple[str, int, int, str]]:
@@ -120,10 +148,13 @@ class Replay:
     def check_read(self, read: Read) -> None:
         years = [block.year for block in read.blocks]
         piece = read.slice
-        assert years == list(range(piece.first_year, piece.last_year + 1))
-        assert len(years) <= self.demand.slice_years
+        assert years == sorted(years)
+        assert list(read.years) == sorted({*years})
+        assert (years[0], years[-1]) == (piece.first_year, piece.last_year)
+        assert len(read.years) <= self.demand.slice_years
         assert {*years} <= {*piece.file.years}
-        assert len({(b.leg, b.again) for b in read.blocks}) == 1
+        assert len({*read.blocks}) == len(read.blocks)
+        assert len({b.again for b in read.blocks}) == 1
         uses = self.uses(read.blocks)
         leg, place = read.first_use
         assert any((leg, place) == use[:2] for use in uses)
@@ -139,12 +170,19 @@ class Replay:
         assert places == sorted(places)
         given_by = defaultdict(list)
         latest: dict[str, int] = {}
+        years: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for i, read in enumerate(self.legs.reads):
             for block in read.blocks:
                 given_by[block].append(read.slice.file)
             # Slices wait for each other; a second reading does not keep the first one in memory.
             assert read.after == latest.get((read.slice.file.path, read.blocks[0].again))
             latest[read.slice.file.path, read.blocks[0].again] = i
+            years[read.slice.file.path, read.blocks[0].again] += read.years
+        for own in years.values():  # all legs are served by the same openings
+            assert len({*own}) == len(own)
+        openings = Counter((r.slice.file.path, r.blocks[0].again) for r in self.legs.reads)
+        for key, n in openings.items():
+            assert n == -(-len(years[key]) // self.demand.slice_years)
         steps = [step for own in self.legs.steps.values() for step in own]
         used = {block for step in steps for block in (step.enters, step.leaves)} - {None}
         assert set(given_by) == used  # nothing is missing, nothing is read in vain
@@ -179,6 +217,19 @@ def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
     # History may go on beyond its last year, and scenarios begin before theirs.
     files = {"historical": draw(archives("historical", FIRST, LAST_HISTORICAL + 2))}
     files |= {leg: draw(archives(leg, LAST_HISTORICAL - 1, END)) for leg in legs}
+    if draw(st.booleans()):  # or a month ends the one and begins the others
+        year, month = draw(st.sampled_from([LAST_HISTORICAL, LAST_HISTORICAL + 1])), 11
+        files["historical"] = [
+            *draw(archives("historical", FIRST, year - 2)),
+            file_of("historical", year - 1, year, months=(1, month)),
+        ]
+        files |= {
+            leg: [
+                file_of(leg, year, year + 2, months=(month + 1, 12)),
+                *draw(archives(leg, year + 3, END)),
+            ][draw(st.integers(0, 1)) :]
+            for leg in legs
+        }
     years = {"historical": (FIRST, LAST_HISTORICAL)}
     years |= dict.fromkeys(legs, (LAST_HISTORICAL + 1, END))
     some = {leg: st.sets(st.integers(*span)) for leg, span in years.items()}
@@ -201,6 +252,7 @@ def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
 
 @settings(max_examples=400, deadline=None)
 @given(problems())
+@pytest.mark.slow
 def test_every_chain_does_what_is_demanded(problem):
     demand, files = problem
     legs = lay_out(demand, files)
@@ -217,16 +269,20 @@ def test_without_checkpoints_nothing_outside_the_windows_is_touched(problem):
     demand, files = problem
     demand = replace(demand, checkpoints={})
     legs = lay_out(demand, files)
+    fork = fork_of(demand, files)
     wanted = {
-        (leg if year > LAST_HISTORICAL else "historical", year)
+        (leg if year > fork else "historical", year)
         for leg, targets in demand.targets.items()
         for target in targets
         for year in range(target - demand.window + 1, target + 1)
     }
     assert {(leg, s.year) for leg, own in legs.steps.items() for s in own} == wanted
-    assert {(b.leg, b.year) for read in legs.reads for b in read.blocks} <= wanted
+    read = {(b.leg, b.year) for read in legs.reads for b in read.blocks}
+    assert {(leg, year) for leg, year in read if year <= fork or year > LAST_HISTORICAL} <= wanted
+    assert {year for _, year in read} <= {year for _, year in wanted}
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(problems())
 def test_annual_files_are_opened_once_and_twice_at_most_without_a_ring(problem):
@@ -385,8 +441,9 @@ def test_a_year_from_december_to_november_needs_two_files():
     Replay(demand, files, legs)
     years = [(r.slice.first_year, r.slice.last_year) for r in legs.reads]
     assert years == [(1967, 1969), (1969, 1971)]
-    assert sources_of(demand, files)["historical", 1969] == tuple(files["historical"])
-    assert len(sources_of(demand, files)["historical", 1968]) == 1
+    sources = year_sources(demand.trunk, demand.last_historical_year, files)
+    assert sources["historical", 1969] == tuple(files["historical"])
+    assert len(sources["historical", 1968]) == 1
 
 
 def test_history_gives_no_year_after_its_last_and_a_scenario_none_before():
@@ -395,7 +452,7 @@ def test_history_gives_no_year_after_its_last_and_a_scenario_none_before():
         "ssp245": [file_of("ssp245", 2006, 2025)],
     }
     demand = Demand(5, "historical", 2014, {"historical": [], "ssp245": [2016]})
-    sources = sources_of(demand, files)
+    sources = year_sources(demand.trunk, demand.last_historical_year, files)
     assert {y for leg, y in sources if leg == "historical"} == set(range(2010, 2015))
     assert {y for leg, y in sources if leg == "ssp245"} == set(range(2015, 2026))
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from climdask.config import Workflow, load
+from climdask.climatology.grids import RectilinearGrid
 from climdask.errors import PlanError, RegionError, UnreadableFile
-from climdask.headers import Header
-from climdask.inventory import InputFile, Inventory, Series
-from climdask.plan import Chain, Done, Limits, Plan
-from climdask.planner import last_historical_year, make_plan
-from climdask.regions import Grid
+from climdask.inputs.headers import Header
+from climdask.inputs.inventory import InputFile, Inventory, Series
+from climdask.planning.plan import Chain, Done, Limits, Plan
+from climdask.planning.survey import last_historical_year, survey
+from climdask.settings.workflow import Workflow, load
 
-GRID = Grid(np.array([-30.0, 0.0, 30.0]), np.array([0.0, 90.0, 180.0, 270.0]))
+GRID = RectilinearGrid(np.array([-30.0, 0.0, 30.0]), np.array([0.0, 90.0, 180.0, 270.0]))
 EAST = {"name": "east", "lon": [0, 180], "lat": [-90, 90]}  # 9 cells
 NORTH = {"name": "north", "lon": [0, 360], "lat": [0, 90]}  # 8 cells
 POLE = {"name": "pole", "lon": [0, 360], "lat": [80, 90]}  # no cell
@@ -75,7 +75,8 @@ def plan(
     found = series or (NEX,)
     inventory = Inventory(Path("/archive"), found, ())
     headers = {s.id: header_of(s) for s in found}
-    return make_plan(flow(**changes), inventory, headers, limits=limits, done=done)
+    whole = survey(flow(**changes), inventory, headers)
+    return whole.pending(done or Done()).fitted(limits or Limits())
 
 
 def only(one: Plan) -> Chain:
@@ -258,6 +259,98 @@ def test_a_year_that_two_files_share_is_not_incomplete():
     assert [len(s.files) for s in only(one).job("historical", 2000).sources[-3:]] == [1, 2, 1]
 
 
+def piece(scenario: str, first: tuple[int, int], last: tuple[int, int]) -> InputFile:
+    """A file from one month, (year, month), to another."""
+    path = f"pr/{scenario}_{first[0]}{first[1]:02}-{last[0]}{last[1]:02}.nc"
+    return InputFile((*first, 1), (*last, 30), path, scenario, (), 1, 1)
+
+
+HADGEM2 = (
+    piece("historical", (1949, 12), (1979, 11)),
+    piece("historical", (1979, 12), (2005, 11)),
+    piece("rcp45", (2005, 12), (2050, 11)),
+    piece("rcp85", (2005, 12), (2050, 11)),
+)
+
+
+def test_a_year_that_two_experiments_share_is_not_incomplete():
+    one = plan(series_of(HADGEM2), scenarios=["rcp45", "rcp85"], targets="1980-2040")
+    assert one.notes == ()
+    assert one.opens == one.files == 4
+    jobs = {(job.leg, job.window.last_year): job.sources for _, job in one.jobs}
+    for leg, target in (("historical", 2005), ("rcp45", 2006), ("rcp85", 2006)):
+        of_2005 = next(s for s in jobs[leg, target] if s.year == 2005)
+        scenario = "rcp45" if leg == "historical" else leg
+        assert of_2005.experiment == f"historical+{scenario}"
+        assert [f.path for f in of_2005.files] == [
+            "pr/historical_197912-200511.nc", f"pr/{scenario}_200512-205011.nc"
+        ]  # fmt: skip
+
+
+def test_a_month_that_no_file_of_either_experiment_has_is_noted():
+    files = [*HADGEM2[:2], piece("rcp45", (2006, 1), (2050, 12))]
+    one = plan(series_of(files), scenarios=["rcp45"], targets=2010)
+    assert one.notes == (
+        "M/r1i1p1f1/gn/pr: incomplete year, by its name: pr/historical_197912-200511.nc",
+    )
+    files = [*HADGEM2[:1], piece("historical", (1979, 12), (2005, 10)), *HADGEM2[2:]]
+    one = plan(series_of(files), scenarios=["rcp45"], targets=2010)
+    assert one.notes == (
+        "M/r1i1p1f1/gn/pr: incomplete year, by the names of its files: "
+        "pr/historical_197912-200510.nc, pr/rcp45_200512-205011.nc",
+    )
+
+
+def test_a_day_in_files_of_two_experiments_is_an_error_only_where_the_year_is_needed():
+    files = [*HADGEM2[:2], piece("rcp45", (2005, 11), (2050, 11))]
+    words = (
+        r"M/r1i1p1f1/gn/pr: pr/historical_197912-200511\.nc and pr/rcp45_200511-205011\.nc both "
+        r"hold 2005-11-01, .*; expected each day in one file only; cut .* out of one file"
+    )
+    for targets in (2005, 2034, "all"):
+        with pytest.raises(PlanError, match=words):
+            plan(series_of(files), scenarios=["rcp45"], targets=targets)
+    for targets in (2004, 2035):
+        assert plan(series_of(files), scenarios=["rcp45"], targets=targets).n_normals == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "cure"),
+    [
+        ([*HADGEM2[:2], piece("rcp45", (2005, 1), (2050, 12))], 2004),
+        ([piece("historical", (1950, 1), (2006, 12)), piece("rcp45", (2006, 7), (2050, 12))], 2006),
+    ],
+)
+def test_an_error_about_doubled_days_names_a_year_that_cures_it(files, cure):
+    asked = {"scenarios": ["rcp45"], "targets": 2020}
+    words = f"set last_historical_year: {cure} to take all of 200. from the other one"
+    with pytest.raises(PlanError, match=words):
+        plan(series_of(files), **asked)
+    one = plan(series_of(files), **asked, last_historical_year=cure)
+    assert one.notes == ()
+    assert {s.experiment for s in only(one).job("rcp45", 2020).sources} == {"historical", "rcp45"}
+
+
+def test_a_scenario_that_goes_back_into_whole_years_of_history_is_no_error():
+    files = [*HISTORY, piece("ssp245", (2014, 6), (2050, 12))]
+    one = plan(series_of(files), targets=2020)
+    assert one.notes == ()
+    assert only(one).job("ssp245", 2020).sources[-7].experiment == "historical"
+
+
+def test_a_hash_tells_whose_month_of_a_split_year_is_in_a_normal():
+    one, other = (
+        hashes_of(plan(series_of(HADGEM2), scenarios=scenarios, targets="1995-2040"))
+        for scenarios in (["rcp45", "rcp85"], ["rcp85", "rcp45"])
+    )
+    assert one.keys() == other.keys()
+    # History's own December is that of the scenario that is named first.
+    (path,) = (p for p in one if one[p] != other[p])
+    assert "_2005_" in path
+    alone = hashes_of(plan(series_of(HADGEM2[:2]), scenarios=[], targets="1995-2005"))
+    assert {p for p in alone if alone[p] != one[p]} == {path}
+
+
 def test_windows_with_too_few_years_are_noted():
     files = [f for f in NEX.files if not 1961 <= f.start[0] <= 1966]
     one = plan(series_of(files))
@@ -290,7 +383,7 @@ def test_notes_of_the_inventory_come_first():
     inventory = Inventory(Path("/archive"), (series_of(HISTORY[1:30]), NEX), ("x: passed over",))
     headers = {s.id: header_of(s) for s in inventory.series}
     inventory = replace(inventory, series=(NEX,))
-    assert make_plan(flow(), inventory, headers).notes == ("x: passed over",)
+    assert survey(flow(), inventory, headers).notes == ("x: passed over",)
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -500,6 +593,7 @@ def test_a_plan_is_equal_to_itself_made_again():
     assert one != "a plan"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -519,7 +613,7 @@ def test_plans_that_do_other_work_are_told_apart(changes):
 def test_a_plan_is_told_apart_by_its_headers():
     inventory = Inventory(Path("/archive"), (NEX,), ())
     one, other = (
-        make_plan(flow(), inventory, {NEX.id: header_of(NEX, units=units)})
+        survey(flow(), inventory, {NEX.id: header_of(NEX, units=units)})
         for units in ("kg m-2 s-1", "mm day-1")
     )
     assert one.digest != other.digest
@@ -551,7 +645,7 @@ def test_a_chain_that_is_finished_is_listed_but_not_run():
     done = Done(frozenset(paths_of(plan())))
     one = plan(NEX, temperature, done=done)
     assert [c.id for c in one.chains] == ["M/r1i1p1f1/gn/tas"]
-    assert [c.id for c in one.finished] == ["M/r1i1p1f1/gn/pr"]
+    assert [c.id for c in one.all_chains if c not in one.chains] == ["M/r1i1p1f1/gn/pr"]
     assert [c.id for c in one.all_chains] == ["M/r1i1p1f1/gn/pr", "M/r1i1p1f1/gn/tas"]
     assert (one.n_normals, one.n_all, one.at_once, one.homes) == (36, 122 + 36, 1, 1)
 
@@ -617,13 +711,17 @@ def test_variables_in_one_file_share_a_home_and_the_file():
 
 def test_chains_of_one_grid_share_its_cells_and_others_have_their_own():
     edges = np.array([[-45.0, -15], [-15, 15], [15, 45]])
-    grids = [GRID, Grid(GRID.lat.copy(), GRID.lon.copy()), Grid(GRID.lat, GRID.lon + 1.0)]
-    grids.append(Grid(GRID.lat, GRID.lon, lat_bounds=edges))
+    grids = [
+        GRID,
+        RectilinearGrid(GRID.lat.copy(), GRID.lon.copy()),
+        RectilinearGrid(GRID.lat, GRID.lon + 1.0),
+    ]
+    grids.append(RectilinearGrid(GRID.lat, GRID.lon, lat_bounds=edges))
     chains = [replace(NEX, model=f"M{i}") for i in range(4)]
     headers = {s.id: header_of(s, grid=g) for s, g in zip(chains, grids, strict=True)}
     inventory = Inventory(Path("/archive"), tuple(chains), ())
     one, same, shifted, bounded = (
-        c.spec.selection for c in make_plan(flow(), inventory, headers).chains
+        c.spec.selection for c in survey(flow(), inventory, headers).chains
     )
     assert same is one
     assert shifted.regions[0].lon.tolist() == [1, 91]
@@ -635,7 +733,7 @@ def test_a_chain_without_a_header_fails_alone():
     other = series_of(annual("historical", range(1950, 2015), variable="tas"), variable="tas")
     inventory = Inventory(Path("/archive"), (NEX, other), ())
     headers = {NEX.id: UnreadableFile("pr.nc: not a NetCDF file"), other.id: header_of(other)}
-    made = make_plan(flow(), inventory, headers)
+    made = survey(flow(), inventory, headers)
     assert [c.id for c in made.chains] == [other.id]
     assert made.failures == {NEX.id: "pr.nc: not a NetCDF file"}
 

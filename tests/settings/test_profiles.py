@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from climdask.errors import ConfigError
-from climdask.profiles import load_profile, seconds_of
+from climdask.settings.profiles import load_profile, seconds_of
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import jsonschema
 import pytest
 import yaml
 
-from climdask.config import Workflow, load, schema
-from climdask.inventory import PATTERNS
+from climdask.inputs.inventory import PATTERNS
+from climdask.settings.workflow import Workflow, load, schema
 
-ROOT = Path(__file__).parents[1]
-QUICKSTART = Path(str(files("climdask").joinpath("quickstart.yaml")))
+ROOT = Path(__file__).parents[2]
+QUICKSTART = Path(str(files("climdask.cli").joinpath("quickstart.yaml")))
 SHIPPED = [*sorted((ROOT / "workflows").glob("*.yaml")), QUICKSTART]
 
 shipped = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -90,7 +90,7 @@ def test_the_nex_gddp_workflow_uses_and_explains_every_key() -> None:
     elsewhere = {"grids", "historical", "last_historical_year", "input.facets"}
     used = keys_of(yaml.safe_load(text)) | {
         f"{section}.{key}"
-        for section in ("run", "output")
+        for section in ("input", "run", "output")
         for key in re.findall(r"^  # (\w+): \S+$", text, flags=re.M)
     }
     assert known - used <= elsewhere

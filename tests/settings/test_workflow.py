@@ -13,9 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from climdask.config import Workflow, load, schema, span
+from climdask.climatology.places import DEFAULT_REGIONS, Box
 from climdask.errors import ConfigError
-from climdask.regions import DEFAULT_REGIONS, Box
+from climdask.settings.workflow import Workflow, load, schema, span
 
 BASE: dict[str, Any] = {
     "input": {"root": "/data"},
@@ -71,7 +71,7 @@ def test_the_default_of_min_years_is_25_in_30_rounded_up(
 def test_reads_run_ahead_by_three_years_or_the_cores_and_one(
     run: dict[str, int], lookahead: int
 ) -> None:
-    assert load({**BASE, "run": run}).lookahead == lookahead
+    assert load({**BASE, "run": run}).run.lookaheads[0] == lookahead
 
 
 def test_one_value_may_stand_for_a_list() -> None:
@@ -375,6 +375,7 @@ workflows = st.fixed_dictionaries(
 
 @given(workflows)
 @settings(deadline=None, max_examples=200)
+@pytest.mark.slow
 def test_the_schema_accepts_what_load_accepts(content: dict[str, Any]) -> None:
     try:
         flow = load(content)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from climdask.errors import ConfigError
-from climdask.yamlfiles import MAX_BYTES, MAX_NODES, NAME, read_yaml, validate
+from climdask.settings.yamlfiles import MAX_BYTES, MAX_NODES, NAME, read_yaml, validate
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ MERGE_BOMB = "a: &a {k: 1}\n" + "".join(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -1,0 +1,1 @@
+"""The two YAML files: the workflow and the cluster profile."""
