@@ -8,44 +8,22 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from climdask.atomicfiles import atomically
+from climdask.climatology.carry import Carry
+from climdask.climatology.coverage import Coverage
+from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import DataError
-from climdask.normals import RunningNormal
-from climdask.outputfolder import OutputFolder, write_text
-from climdask.plan import Chain
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.folder import OutputFolder, write_text
+from climdask.planning.plan import Chain
 
-
-@dataclass(frozen=True, eq=False)
-class WindowSum(RunningNormal):
-    """The carry of a chain: a running sum, the bad files that are not in it, and what each has.
-
-    Attributes:
-        skipped: (year, path below the input root) each, of the window's years, in order.
-        valid_days: bool [year, region, day], for each year in the sum: whether any cell of the
-            region is valid. A region's normals so depend on the region alone, whatever else the
-            workflow asks for.
-    """
-
-    skipped: tuple[tuple[int, str], ...] = ()
-    valid_days: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 1, 0), bool))
-
-    @classmethod
-    def of(
-        cls,
-        sum_: RunningNormal,
-        skipped: tuple[tuple[int, str], ...],
-        valid_days: npt.NDArray[np.bool_],
-    ) -> WindowSum:
-        """Return a sum with what was skipped and what is valid."""
-        return cls(sum_.terms, sum_.count, sum_.years_per_day, sum_.years, skipped, valid_days)
+_PREFIX = "{}--"  # before the arrays of a statistic
 
 
 def slug(chain_id: str) -> str:
@@ -59,46 +37,82 @@ def checkpoint_path(folder: OutputFolder, chain: Chain, leg: str, year: int) -> 
     return folder.state / "checkpoints" / slug(chain.id) / name
 
 
-def save_checkpoint(path: Path, carry: WindowSum) -> None:
-    """Save a sum; the file appears whole or not at all.
+def save_checkpoint(path: Path, carry: Carry) -> None:
+    """Save a carry; the file appears whole or not at all.
 
     Raises:
         OutputError: the disk is full or cannot be written.
     """
+    held = carry.coverage
+    content: dict[str, Any] = {
+        "count": held.count,
+        "years": np.array(held.years, dtype=np.int64),
+        "skipped": np.array(json.dumps(held.skipped)),
+        "valid_days": held.valid_days,
+        "place": np.array(_place(path)),
+        **_arrays(carry),
+    }
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(
-                file,
-                terms=np.stack(carry.terms),
-                count=carry.count,
-                years_per_day=carry.years_per_day,
-                years=np.array(carry.years, dtype=np.int64),
-                skipped=np.array(json.dumps(carry.skipped)),
-                valid_days=carry.valid_days,
-            )
+            np.savez(file, **content)
 
     atomically(path, fill)
 
 
-def load_checkpoint(path: Path) -> WindowSum:
-    """Load a sum; the format's own checksums are verified.
+def load_checkpoint(path: Path, statistics: Sequence[str] = (MEAN,)) -> Carry:
+    """Load a carry with some statistics; the format's own checksums are verified.
 
     Raises:
-        DataError: the file is gone or damaged.
+        DataError: the file is gone, damaged, or the checkpoint of something else.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            return WindowSum(
-                tuple(np.ascontiguousarray(t) for t in content["terms"]),
-                content["count"],
-                content["years_per_day"],
-                tuple(int(y) for y in content["years"]),
-                tuple((int(y), str(p)) for y, p in json.loads(str(content["skipped"]))),
-                content["valid_days"],
+            arrays = {name: content[name] for name in content.files}
+            _check_place(path, arrays)
+            coverage = Coverage(
+                tuple(int(y) for y in arrays["years"]),
+                arrays["count"],
+                tuple((int(y), str(p)) for y, p in json.loads(str(arrays["skipped"]))),
+                arrays["valid_days"],
             )
+            shape = (int(arrays["terms"].shape[1]), int(arrays["terms"].shape[2]))
+            states = {name: STATISTICS[name].load(_own(arrays, name)) for name in statistics}
+            return Carry(shape, coverage, states)
     except Exception as error:  # a damaged archive raises all sorts of things
         raise DataError(f"{path}: checkpoint cannot be read ({error}); delete it") from error
+
+
+def _place(path: Path) -> str:
+    """Return what a checkpoint belongs to: chain, leg, year, and the hash of what decides it."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def _check_place(path: Path, content: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Check that a checkpoint is the one that its name says.
+
+    Version 0.1 did not write that down; what it left is believed.
+
+    Raises:
+        ValueError: it is another one, moved or copied here.
+    """
+    said = str(content["place"]) if "place" in content else _place(path)
+    if said != _place(path):
+        raise ValueError(f"it is the checkpoint {said}, moved or copied here")
+
+
+def _arrays(carry: Carry) -> dict[str, npt.NDArray[Any]]:
+    """Return what the statistics of a carry keep; the mean's has no prefix, as in version 0.1."""
+    return {
+        _PREFIX.format(name) * (name != MEAN) + key: array
+        for name, state in carry.states.items()
+        for key, array in STATISTICS[name].save(state).items()
+    }
+
+
+def _own(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Mapping[str, npt.NDArray[Any]]:
+    prefix = "" if name == MEAN else _PREFIX.format(name)
+    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
 
 
 def saved_checkpoints(
@@ -119,11 +133,12 @@ def saved_checkpoints(
 
 
 def _skipped(path: Path) -> list[Any] | None:
-    """Return what a checkpoint lacks; None if it is damaged. Needs little memory."""
+    """Return what a checkpoint lacks; None if damaged or misplaced. Needs little memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             whole = archive.testzip() is None
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            _check_place(path, content)
             return list(json.loads(str(content["skipped"]))) if whole else None
     except Exception:  # a damaged archive raises all sorts of things
         return None

@@ -14,12 +14,12 @@ from typing import Any
 
 from dask._task_spec import DataNode, Task, TaskRef
 
-from climdask import tasks
-from climdask.chains import BlockId, CarryId, Read, Step
-from climdask.checkpoints import checkpoint_path
-from climdask.files import file_id
-from climdask.plan import Chain, Plan
-from climdask.tasks import RunContext
+from climdask.execution import tasks
+from climdask.execution.checkpoints import checkpoint_path
+from climdask.execution.tasks import RunContext
+from climdask.inputs.access import file_id
+from climdask.planning.chains import BlockId, CarryId, Read, Step
+from climdask.planning.plan import Chain, Plan
 
 Key = tuple[str, str, str, int, str]
 

@@ -13,15 +13,13 @@ from typing import Any
 
 from isal import isal_zlib
 
-from climdask import zarrstore
-from climdask.checkpoints import saved_checkpoints
-from climdask.files import append_line, read_lines
-from climdask.outputfolder import OutputFolder
-from climdask.places import Places
-from climdask.plan import ChainSpec, Done, NormalFile, Plan, WriteJob
-from climdask.provenance import Provenance
-from climdask.zarrlayout import Store, stores_of
-from climdask.zarrstore import StoreOnDisk, find_store
+from climdask.execution.checkpoints import saved_checkpoints
+from climdask.inputs.access import append_line, read_lines
+from climdask.outputs.folder import OutputFolder
+from climdask.outputs.formats import FORMATS, Holder
+from climdask.outputs.places import Places
+from climdask.outputs.provenance import Provenance
+from climdask.planning.plan import ChainSpec, Done, NormalFile, OutputSeries, Plan, WriteJob
 
 
 def record_done(
@@ -82,14 +80,16 @@ def _crc32(objects: Iterable[Path]) -> int:
 
 
 # Of a record, what a store tells at the end and nobody needs before.
-_PROVENANCE = ("sources", "skipped_files")
+_PROVENANCE = ("sources", "skipped_files", "edges")
 
 
-def _records(folder: OutputFolder, *, provenance: bool = False) -> dict[str, list[dict[str, Any]]]:
+def read_records(
+    folder: OutputFolder, *, provenance: bool = False
+) -> dict[str, list[dict[str, Any]]]:
     """Read all records, by key; a key may have several, of several runs, the oldest first."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((folder.state / "done").glob("*.jsonl"), key=lambda p: p.stat().st_mtime):
-        for record in read_lines(path)[0]:
+    for path in sorted((folder.state / "done").glob("*.jsonl"), key=lambda p: p.lstat().st_mtime):
+        for record in filter(_is_record, read_lines(path)[0]):
             if provenance and "sources" in record:  # many records name the same files
                 record["sources"] = [
                     [*facts, [sys.intern(f) for f in files]] for *facts, files in record["sources"]
@@ -100,13 +100,54 @@ def _records(folder: OutputFolder, *, provenance: bool = False) -> dict[str, lis
     return found
 
 
-def _true(records: Sequence[dict[str, Any]], objects: Sequence[Path]) -> dict[str, Any] | None:
-    """Return the newest record that says what the objects are; None if none does."""
+_FIELDS: Mapping[str, type] = {
+    "path": str, "input_hash": str, "untimed_hash": str, "size": int, "mtime_ns": int,
+    "crc32": int, "skipped": list,
+}  # fmt: skip
+
+
+def _is_record(line: Mapping[str, Any]) -> bool:
+    """Tell whether a line is a record; what is none is ignored, and its normal made again."""
+    sources, edges = line.get("sources", []), line.get("edges", [])
+    return (
+        all(type(line.get(key)) is kind for key, kind in _FIELDS.items())
+        and isinstance(sources, list)
+        and all(_is_source(source) for source in sources)
+        and isinstance(line.get("skipped_files", []), list)
+        and isinstance(edges, list)
+        and all(_is_run(run) for run in edges)
+    )
+
+
+def _is_source(source: object) -> bool:
+    return (
+        isinstance(source, list)
+        and len(source) == 4
+        and isinstance(source[-1], list)
+        and all(isinstance(file, str) for file in source[-1])
+    )
+
+
+def _is_run(run: object) -> bool:
+    return isinstance(run, list) and len(run) == 4 and all(map(_is_small, run))
+
+
+def _is_small(number: object) -> bool:
+    return type(number) is int and 0 <= number <= 9999
+
+
+def matching_record(
+    records: Sequence[dict[str, Any]], objects: Sequence[Path], *, verify: bool = False
+) -> dict[str, Any] | None:
+    """Return the newest record that says what the objects are; None if none does.
+
+    The checksum is compared where the time differs, and under ``verify`` always.
+    """
     try:
         now = _look(objects)
         same_size = [r for r in records if r["size"] == now["size"]]
         same_time = [r for r in same_size if r["mtime_ns"] == now["mtime_ns"]]
-        if same_size and not same_time:  # copied, or restored from a backup
+        if same_size and (verify or not same_time):  # copied, or restored from a backup
             crc32 = _crc32(objects)
             same_time = [r for r in same_size if r["crc32"] == crc32]
     except OSError:
@@ -132,16 +173,19 @@ class Findings:
     kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def take_stock(plan: Plan, folder: OutputFolder, *, inputs_unchanged: bool = False) -> Findings:
+def take_stock(
+    plan: Plan, folder: OutputFolder, *, inputs_unchanged: bool = False, verify: bool = False
+) -> Findings:
     """Compare an output folder with a plan; nothing in it is changed.
 
     Args:
         plan: the whole plan, with nothing done.
         folder: the output folder.
         inputs_unchanged: accept input files whose modification times are new.
+        verify: compare the checksums of all normals, also where size and time are the same.
     """
     strict = plan.workflow.run.on_bad_file == "fail"
-    stock = _Stock(Places(folder), _records(folder), strict, inputs_unchanged)
+    stock = _Stock(Places(folder), read_records(folder), strict, inputs_unchanged, verify)
     verdicts: dict[str, list[str]] = {"done": [], "stale": [], "damaged": []}
     for chain, job in plan.jobs:
         for file in job.files:
@@ -157,7 +201,12 @@ def take_stock(plan: Plan, folder: OutputFolder, *, inputs_unchanged: bool = Fal
         Done(frozenset(verdicts["done"]), checkpoints),
         tuple(verdicts["stale"]),
         tuple(verdicts["damaged"]),
-        {str(s.path): stock.whole_years(s) for c in plan.chains for s, _ in stores_of(c)},
+        {
+            str(series.path(years[0])): whole
+            for chain in plan.chains
+            for series, years in chain.series
+            if (whole := stock.whole_years(series))
+        },
     )
 
 
@@ -169,6 +218,7 @@ class _Stock:
     records: Mapping[str, list[dict[str, Any]]]
     strict: bool
     inputs_unchanged: bool
+    verify: bool = False
 
     def judge(self, spec: ChainSpec, job: WriteJob, file: NormalFile) -> str:
         """Return ``done``, ``stale`` or ``damaged``, or nothing if there is no such normal."""
@@ -178,7 +228,7 @@ class _Stock:
         mine = [r for r in self.records.get(file.key, []) if self._fits(r, file)]
         if not mine or not self.places.fits(spec, job.leg, file):
             return "stale"
-        return "done" if _true(mine, objects) else "damaged"
+        return "done" if matching_record(mine, objects, verify=self.verify) else "damaged"
 
     def _fits(self, record: Mapping[str, Any], file: NormalFile) -> bool:
         same = record["input_hash"] == file.input_hash
@@ -186,20 +236,24 @@ class _Stock:
             same = same or record["untimed_hash"] == file.untimed_hash
         return same and not (self.strict and record["skipped"])
 
-    def whole_years(self, store: Store) -> tuple[int, ...]:
+    def whole_years(self, series: OutputSeries) -> tuple[int, ...]:
         """Return the target years of a store that are what was written, whatever from."""
-        there = self.places.store(store)
-        if there is None:
+        holder = self.places.holder(series)
+        if holder is None:
             return ()
         return tuple(
             year
-            for year in there.target_years
-            if _true(self.records.get(store.key(year), []), there.objects(store, year))
+            for year in holder.shared_years
+            if matching_record(
+                self.records.get(series.key(year), []),
+                holder.objects(year),
+                verify=self.verify,
+            )
         )
 
 
 def prepare_stores(plan: Plan, folder: OutputFolder, findings: Findings) -> list[str]:
-    """Make the Zarr stores of a plan ready; nothing changes in those that are.
+    """Make the places of a plan's normals ready; nothing changes in those that are.
 
     Returns:
         The stores in which other normals were that had to go, below the output root.
@@ -209,34 +263,36 @@ def prepare_stores(plan: Plan, folder: OutputFolder, findings: Findings) -> list
     """
     remade = []
     for chain in plan.all_chains:
-        for store, years in stores_of(chain):
-            path = str(store.path)
-            kept = findings.kept.get(path, ())
-            if zarrstore.prepare(folder.root / path, store, years, kept):
+        output_format = FORMATS[chain.spec.format]
+        for series, years in chain.series:
+            path = str(series.path(years[0]))
+            if output_format.prepare(folder.root, series, years, findings.kept.get(path, ())):
                 remade.append(path)
     return remade
 
 
 def finish_stores(plan: Plan, folder: OutputFolder) -> None:
-    """Tell in the Zarr stores of a plan what their normals were made from.
+    """Tell in stores what their normals were made from, where normals do not tell it themselves.
 
     Raises:
         OutputError: the disk is full or cannot be written.
     """
-    stores = [store for chain in plan.all_chains for store, _ in stores_of(chain)]
-    records = _records(folder, provenance=True) if stores else {}
-    for store in stores:
-        there = find_store(folder.root / store.path)
-        if there is not None:
-            zarrstore.finish(there, store, _made_from(store, there, records))
+    series = [s for c in plan.all_chains for s, _ in c.series]
+    series = [s for s in series if not FORMATS[s.spec.format].tells_itself]
+    records = read_records(folder, provenance=True) if series else {}
+    for one in series:
+        output_format = FORMATS[one.spec.format]
+        holder = output_format.find(folder.root, one)
+        if holder is not None:
+            output_format.finish(folder.root, one, _made_from(one, holder, records))
 
 
 def _made_from(
-    store: Store, there: StoreOnDisk, records: Mapping[str, list[dict[str, Any]]]
+    series: OutputSeries, holder: Holder, records: Mapping[str, list[dict[str, Any]]]
 ) -> dict[int, Provenance]:
     found = {}
-    for year in there.target_years:
-        record = _true(records.get(store.key(year), []), there.objects(store, year))
+    for year in holder.shared_years:
+        record = matching_record(records.get(series.key(year), []), holder.objects(year))
         if record is not None:
             found[year] = Provenance.of_record(record)
     return found

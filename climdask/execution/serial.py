@@ -6,34 +6,20 @@ builder too.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from climdask import tasks
-from climdask.chains import BlockId, CarryId, Step
-from climdask.checkpoints import checkpoint_path
 from climdask.errors import ClimdaskError
-from climdask.plan import Chain, Plan
-from climdask.tasks import Blocks, Carry, RunContext, Superseded, Written
+from climdask.execution import tasks
+from climdask.execution.checkpoints import checkpoint_path
+from climdask.execution.events import Event
+from climdask.execution.tasks import Blocks, Handed, RunContext, Superseded, Written
+from climdask.planning.chains import BlockId, CarryId, Step
+from climdask.planning.plan import Chain, Plan
 
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a chain.
-
-    Attributes:
-        stage: ``read``, ``window``, ``write`` or ``failed``.
-        result: of a write.
-        message: of a failure.
-    """
-
-    chain: str
-    stage: str
-    leg: str
-    year: int
-    result: Written | None = None
-    message: str = ""
+logger = logging.getLogger(__name__)
 
 
 def run_serially(
@@ -41,15 +27,14 @@ def run_serially(
 ) -> None:
     """Run every chain of a plan; a chain that fails does not stop the others."""
     for chain in plan.chains:
-        walk = _Walk(chain, context)
-        step: Step | None = None
+        on_event(Event("start", chain.id))
         try:
-            for event in walk.events():
+            for event in _Walk(chain, context).events():
                 on_event(event)
+            on_event(Event("finish", chain.id))
         except ClimdaskError as error:
-            step = walk.current
-            leg, year = (step.leg, step.year) if step else ("", 0)
-            on_event(Event(chain.id, "failed", leg, year, message=str(error)))
+            logger.debug("%s failed:", chain.id, exc_info=error)  # --debug shows it
+            on_event(Event("fail", chain.id, message=str(error)))
 
 
 @dataclass
@@ -58,9 +43,9 @@ class _Walk:
 
     chain: Chain
     context: RunContext
-    current: Step | None = None
+    done: Counter[str] = field(default_factory=Counter)
     held: dict[int, Blocks | Superseded] = field(default_factory=dict)
-    carries: dict[CarryId, Carry] = field(default_factory=dict)
+    carries: dict[CarryId, Handed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.readings: dict[BlockId, list[int]] = {}
@@ -80,22 +65,24 @@ class _Walk:
     def events(self) -> Iterator[Event]:
         spec, context = self.chain.spec, self.context
         for step in self._steps():
-            self.current = step
             for index in self._needs(step):
                 if index not in self.held:
                     job = self.chain.legs.reads[index]
                     self.held[index] = tasks.read(spec, context, job)
-                    yield Event(self.chain.id, "read", step.leg, job.slice.first_year)
+                    yield self._event("read", step.leg, job.slice.first_year)
             parts = [self.held[i] for i in self._needs(step)]
             carry = tasks.window(spec, context, step, self._before(step), *parts)
-            yield Event(self.chain.id, "window", step.leg, step.year)
-            written = self._write(step, carry)
-            if written is not None:
-                yield Event(self.chain.id, "write", step.leg, step.year, result=written)
+            yield self._event("window", step.leg, step.year)
+            if self._write(step, carry):
+                yield self._event("write", step.leg, step.year)
             self._save(step, carry)
             self._forget(step, carry)
 
-    def _before(self, step: Step) -> Carry | None:
+    def _event(self, stage: str, leg: str, year: int) -> Event:
+        self.done[stage] += 1
+        return Event(stage, self.chain.id, leg, year, self.done[stage])
+
+    def _before(self, step: Step) -> Handed | None:
         if step.before is None:
             return None
         if step.restores:
@@ -105,25 +92,25 @@ class _Walk:
             return tasks.restore(self.chain.spec, self.context, path)
         return self.carries[step.before]
 
-    def _write(self, step: Step, carry: Carry) -> Written | None:
+    def _write(self, step: Step, carry: Handed) -> Written | None:
         if not step.is_target:
             return None
         job = self.chain.job(step.leg, step.year)
         return tasks.write(self.chain.spec, self.context, job, carry)
 
-    def _save(self, step: Step, carry: Carry) -> None:
+    def _save(self, step: Step, carry: Handed) -> None:
         if step.has_checkpoint:
             at = CarryId(step.leg, step.year)
             path = checkpoint_path(self.context.folder, self.chain, at.leg, at.year)
             tasks.checkpoint(self.chain.spec, self.context, at, path, carry)
 
-    def _forget(self, step: Step, carry: Carry) -> None:
+    def _forget(self, step: Step, carry: Handed) -> None:
         """Drop the blocks that are never needed again, and the sums that no step starts from."""
         for index in self._needs(step):
             self.uses[index] -= 1
             if not self.uses[index]:
                 del self.held[index]
-        trunk_end = self.chain.legs.steps[self.chain.legs.trunk][-1:]
-        ends = {CarryId(s.leg, s.year) for s in trunk_end}
-        self.carries = {k: v for k, v in self.carries.items() if k in ends}
+        firsts = [s for steps in self.chain.legs.steps.values() for s in steps[:1]]
+        forks = {s.before for s in firsts if s.before and s.before.leg != s.leg}
+        self.carries = {k: v for k, v in self.carries.items() if k in forks}
         self.carries[CarryId(step.leg, step.year)] = carry

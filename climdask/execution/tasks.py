@@ -11,31 +11,41 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from climdask import zarrstore
-from climdask.cfnormal import NormalField
-from climdask.chains import BlockId, CarryId, Read, Step
-from climdask.checkpoints import WindowSum, load_checkpoint, newest_marks, save_checkpoint, set_mark
+from climdask.climatology.blocks import Block, join_blocks
+from climdask.climatology.calendars import DayAxis, calendar_edges, edge_years, run_lengths
+from climdask.climatology.carry import Carry
+from climdask.climatology.coverage import Coverage, MissingRule, needed_values
+from climdask.climatology.places import RegionCells
+from climdask.climatology.rounding import rounded
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
-from climdask.files import FileAccess, process_id
-from climdask.netcdf import PassingError
-from climdask.normalfile import write_normal
-from climdask.normals import Block, MissingRule, RunningNormal, join_blocks, needed_values
-from climdask.outputfolder import OutputFolder
-from climdask.places import Places
-from climdask.plan import ChainSpec, NormalFile, WriteJob
-from climdask.precision import rounded
-from climdask.provenance import Provenance, Source
-from climdask.reading import read_years
-from climdask.regions import RegionCells
-from climdask.state import record_done
-from climdask.years import run_lengths
-from climdask.zarrlayout import Store
+from climdask.execution.checkpoints import (
+    load_checkpoint,
+    newest_marks,
+    save_checkpoint,
+    set_mark,
+)
+from climdask.execution.gaps import gaps_of
+from climdask.execution.records import record_done
+from climdask.inputs.access import FileAccess, process_id
+from climdask.inputs.inventory import InputFile
+from climdask.inputs.netcdf import PassingError
+from climdask.inputs.plausibility import check_values
+from climdask.inputs.reading import read_years
+from climdask.outputs.cf import NormalField
+from climdask.outputs.folder import OutputFolder
+from climdask.outputs.formats import FORMATS
+from climdask.outputs.places import Places
+from climdask.outputs.provenance import Provenance, Source, edge_runs
+from climdask.plaintext import quantity
+from climdask.planning.chains import BlockId, CarryId, Read, Step
+from climdask.planning.plan import ChainSpec, NormalFile, OutputSeries, WriteJob
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ class Skipped:
 
 
 Blocks = tuple[Block, ...] | Skipped
-Carry = WindowSum | Superseded
+Handed = Carry | Superseded
 
 
 def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks | Superseded:
@@ -122,16 +132,19 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
     superseded = _superseded(spec, context, job)
     if superseded is not None:
         return superseded
-    path = context.input_root / job.slice.file.path
-    years = [block.year for block in job.blocks]
+    path = context.local(job.slice.file)
     attempt = 0
     while True:
         try:
             with context.access.opening(path) as reading:
                 blocks = read_years(
-                    path, spec.header, spec.axis, spec.selection, years, decoded=reading.add,
+                    path, spec.header, spec.axis, spec.selection, job.years,
+                    claim=job.slice.file.claim, decoded=reading.add,
                     slow=lambda reason: context.access.note("slow", path, reason=reason),
+                    missing_values=spec.missing_values,
                 )  # fmt: skip
+            for block in blocks:
+                check_values(path, spec.header, spec.axis, spec.selection, block)
             _note_incomplete(spec, context, job, blocks)
             return tuple(blocks)
         except (PassingError, OSError) as error:
@@ -146,13 +159,30 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
 def _note_incomplete(
     spec: ChainSpec, context: RunContext, job: Read, blocks: Sequence[Block]
 ) -> None:
-    """Note days that a year lacks although its file should have the whole year."""
+    """Note days that a year lacks although its file should have them, by its name."""
     for block in blocks:
-        lacking = int((spec.axis.exists_in(block.year) & ~block.days_any).sum())
-        if lacking and job.slice.file.is_whole(block.year):
-            path = context.input_root / job.slice.file.path
-            reason = f"{lacking} days of {block.year} have no value"
+        claimed = _claimed(spec.axis, job.slice.file, block.year)
+        lacking = int((claimed & ~block.days_any).sum())
+        if lacking:
+            path = context.local(job.slice.file)
+            reason = f"{_days(lacking)} of {block.year} {_have(lacking)} no value"
             context.access.note("incomplete", path, reason=reason)
+
+
+def _days(number: int) -> str:
+    return quantity(number, "day")
+
+
+def _have(number: int) -> str:
+    return "has" if number == 1 else "have"
+
+
+def _claimed(axis: DayAxis, file: InputFile, year: int) -> npt.NDArray[np.bool_]:
+    """Return bool [day]: the days of a year that a file should have, by its name."""
+    exists = axis.exists_in(year)
+    if file.is_whole(year):
+        return exists
+    return exists & [file.start <= (year, *day) <= file.end for day in axis.days]
 
 
 def _superseded(spec: ChainSpec, context: RunContext, job: Read) -> Superseded | None:
@@ -164,27 +194,27 @@ def _superseded(spec: ChainSpec, context: RunContext, job: Read) -> Superseded |
 
 def _skipped(context: RunContext, job: Read, error: Exception) -> Skipped:
     """Count a bad file as a gap if the workflow says so, else fail."""
-    path = context.input_root / job.slice.file.path
+    path = context.local(job.slice.file)
     if not isinstance(error, ClimdaskError):  # not the file's: of its lock or its trace
         raise UnreadableFile(f"{path}: cannot be read ({error})") from error
     if context.on_bad_file == "fail":
         raise error
     context.access.note("skip", path, reason=str(error))
-    return Skipped(job.slice.file.path, tuple(block.year for block in job.blocks))
+    return Skipped(job.slice.file.path, job.years)
 
 
-def restore(_: ChainSpec, __: RunContext, path: Path) -> WindowSum:
+def restore(spec: ChainSpec, __: RunContext, path: Path) -> Carry:
     """Load the sum that an earlier run saved."""
-    return load_checkpoint(path)
+    return load_checkpoint(path, spec.statistics)
 
 
 def window(
     spec: ChainSpec,
     context: RunContext,
     step: Step,
-    before: Carry | None,
+    before: Handed | None,
     *parts: Blocks | Superseded,
-) -> Carry:
+) -> Handed:
     """Slide the window by a year: add the block that enters, drop the one that leaves.
 
     Args:
@@ -203,23 +233,23 @@ def window(
     if newest is not None and newest[0] > step.year:
         return Superseded(((step.leg, *newest),))
     if newest is not None and newest[0] == step.year:
-        return load_checkpoint(Path(newest[1]))
+        return load_checkpoint(Path(newest[1]), spec.statistics)
     if marks or isinstance(before, Superseded):
         raise ClimdaskError(
             f"{spec.id}: {step.leg} {step.year}: a block was superseded by checkpoints {marks}, "
             "but the sum still needs it; this is a mistake in climdask, please report it"
         )
     with context.access.working("window", spec.id, step.leg, step.year):
-        return _slid(spec, context, step, before or empty_sum(spec), parts)
+        return _slid(spec, context, step, before or empty_carry(spec), parts)
 
 
 def _slid(
     spec: ChainSpec,
     context: RunContext,
     step: Step,
-    carry: WindowSum,
+    carry: Carry,
     parts: Sequence[Blocks | Superseded],
-) -> WindowSum:
+) -> Carry:
     """Add the block that enters the window, and drop the one that leaves."""
     blocks = [block for part in parts if isinstance(part, tuple) for block in part]
     missed = {(y, part.path) for part in parts if isinstance(part, Skipped) for y in part.years}
@@ -230,27 +260,28 @@ def _slid(
     slid = carry.slide(enters=enters, leaves=leaves)
     within = range(step.year - spec.window + 1, step.year + 1)
     now = {(y, path) for y, path in missed if step.enters is not None and y == step.enters.year}
-    skipped = tuple(sorted(s for s in {*carry.skipped, *now} if s[0] in within))
-    return WindowSum.of(slid, skipped, _valid_days(spec, carry, slid, enters))
+    skipped = tuple(sorted(s for s in {*carry.coverage.skipped, *now} if s[0] in within))
+    valid_days = _valid_days(spec, carry.coverage, slid.years, enters)
+    coverage = replace(slid.coverage, skipped=skipped, valid_days=valid_days)
+    return replace(slid, coverage=coverage)
 
 
-def empty_sum(spec: ChainSpec) -> WindowSum:
-    """Return the sum over no years."""
-    n_days, n_cells = len(spec.axis), spec.selection.cells.size
-    nothing = np.zeros((0, len(spec.selection.regions), n_days), dtype=bool)
-    return WindowSum.of(RunningNormal.empty(n_days, n_cells), (), nothing)
+def empty_carry(spec: ChainSpec) -> Carry:
+    """Return the carry of no years."""
+    n_days, n_cells, regions = len(spec.axis), spec.selection.cells.size, spec.selection.regions
+    return Carry.empty(n_days, n_cells, spec.statistics, len(regions))
 
 
 def _valid_days(
-    spec: ChainSpec, carry: WindowSum, slid: RunningNormal, enters: Block | None
+    spec: ChainSpec, before: Coverage, years: Sequence[int], enters: Block | None
 ) -> npt.NDArray[np.bool_]:
-    """Return bool [year, region, day] for the years of the new sum."""
-    known = dict(zip(carry.years, carry.valid_days, strict=True))
-    if enters is not None and enters.year in slid.years:
+    """Return bool [year, region, day] for the years that are covered now."""
+    known = dict(zip(before.years, before.valid_days, strict=True))
+    if enters is not None and enters.year in years:
         known[enters.year] = _valid_by_region(spec, enters)
-    if not slid.years:
-        return carry.valid_days[:0]
-    return np.stack([known[year] for year in slid.years])
+    if not years:
+        return before.valid_days[:0]
+    return np.stack([known[year] for year in years])
 
 
 def _valid_by_region(spec: ChainSpec, block: Block) -> npt.NDArray[np.bool_]:
@@ -263,7 +294,7 @@ def _valid_by_region(spec: ChainSpec, block: Block) -> npt.NDArray[np.bool_]:
 
 def _leaves(
     spec: ChainSpec,
-    carry: WindowSum,
+    carry: Carry,
     block: Block | None,
     wanted: BlockId | None,
     missed: Collection[tuple[int, str]],
@@ -275,7 +306,8 @@ def _leaves(
     """
     if wanted is None or wanted.year not in carry.years:
         return None  # a gap; or it had no valid day, or was skipped when it should have entered
-    then, now = ({p for y, p in skipped if y == wanted.year} for skipped in (carry.skipped, missed))
+    skipped = (carry.coverage.skipped, missed)
+    then, now = ({p for y, p in pairs if y == wanted.year} for pairs in skipped)
     if block is None or then != now:
         raise UnreadableFile(
             f"{spec.id}: {wanted.year} leaves the window, but {', '.join(sorted(then ^ now))} "
@@ -292,10 +324,13 @@ def _block(
     try:
         return join_blocks(parts) if parts else None
     except ValueError as error:
-        raise InconsistentFile(f"{spec.id} below {context.input_root}: {error}") from None
+        raise InconsistentFile(
+            f"{spec.id} below {context.input_root}: {error}; expected each day in one file; "
+            "remove one of the files, or narrow input.pattern"
+        ) from None
 
 
-def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> Written:
+def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Handed) -> Written:
     """Write the normal of a target year: a file, or its part of a Zarr store, for each region.
 
     Raises:
@@ -306,38 +341,64 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry) -> 
     if isinstance(carry, Superseded):
         return Written(job.leg, target, paths, _bytes(spec, context, job), None)
     with context.access.working("write", spec.id, job.leg, target) as told:
-        _write_regions(spec, context, job, carry)
+        if gaps := _write_regions(spec, context, job, carry):
+            told["gaps"] = gaps
         told["bytes"] = n_bytes = _bytes(spec, context, job)
     return Written(job.leg, target, paths, n_bytes, len(carry.years))
 
 
-def _write_regions(spec: ChainSpec, context: RunContext, job: WriteJob, carry: WindowSum) -> None:
+def _write_regions(
+    spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry
+) -> list[dict[str, Any]]:
+    """Write the normal of each region; return what they lack everywhere."""
     target = job.window.last_year
-    skipped = tuple(sorted({year for year, _ in carry.skipped}))
+    skipped = tuple(sorted({year for year, _ in carry.coverage.skipped}))
     if len(carry.years) < spec.min_years <= len({*carry.years, *skipped}):
         raise DataError(
             f"{spec.id}: normal of {target}: without the bad files of {run_lengths(skipped)} only "
-            f"{len(carry.years)} source years are left, fewer than min_years: {spec.min_years}"
+            f"{quantity(len(carry.years), 'source year is')} left, fewer than min_years: "
+            f"{spec.min_years}"
         )
     needed = needed_values(MissingRule(spec.min_years, spec.window), spec.axis, job.window)
-    mean = carry.normal(needed, spec.min_years)
-    if spec.significant_digits:
-        mean = rounded(mean, spec.significant_digits)
-    places = {region.box.name: n for n, region in enumerate(spec.selection.regions)}
+    made = [_made(spec, carry.normal(needed, spec.min_years, p.over_years)) for p in spec.products]
+    places = {region.place.name: n for n, region in enumerate(spec.selection.regions)}
+    gaps: list[dict[str, Any]] = []
     for file in job.files:
         region = spec.selection.regions[places[file.region]]
-        valid = carry.valid_days[:, places[file.region]]
+        valid = carry.coverage.valid_days[:, places[file.region]]
         years = [year for year, days in zip(carry.years, valid, strict=True) if days.any()]
         enough = len(years) >= spec.min_years
-        made_from = _provenance(job, file, carry, years)
+        usual = calendar_edges(spec.axis, job.window)
+        edges = edge_years(carry.years, valid, usual)
+        made_from = replace(
+            _provenance(job, file, carry, years), edges=tuple(edge_runs(edges, usual))
+        )
+        own = [_cut(values, region, blank=not enough) for values in made]
         field = NormalField(
-            mean[:, region.index] if enough else np.full_like(mean[:, region.index], np.nan),
+            own[0],
             valid.sum(axis=0, dtype=np.int16),
             _count(carry, region) if spec.count else None,
             len(years),
             made_from.attributes,
+            {p.over_years: v for p, v in zip(spec.products[1:], own[1:], strict=True)},
+            edges,
         )
         _put(spec, context, job, file, field, made_from, skipped)
+        gaps += gaps_of(file.region, field.values, field.years_per_day, needed, spec.axis)
+    return gaps
+
+
+def _made(spec: ChainSpec, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return what is written of a statistic: rounded, if the workflow says so."""
+    return rounded(values, spec.significant_digits) if spec.significant_digits else values
+
+
+def _cut(
+    values: npt.NDArray[np.float32], region: RegionCells, *, blank: bool
+) -> npt.NDArray[np.float32]:
+    """Return a region's values, float32 [day, lat, lon]; all missing where they are blanked."""
+    own = values[:, region.index]
+    return np.full_like(own, np.nan) if blank else own
 
 
 def _put(
@@ -350,28 +411,21 @@ def _put(
     skipped: tuple[int, ...],
 ) -> None:
     """Put a normal in its place, then record it."""
-    region = spec.selection.region(file.region)
-    if spec.format == "zarr":
-        store = Store(spec, region, job.leg)
-        objects = zarrstore.write_normal(context.out, store, job.window.last_year, field)
-        told = made_from  # a store tells it when all is written
-    else:
-        objects, told = (context.out / file.path,), None
-        write_normal(objects[0], spec, region, job.window, field)
+    series = OutputSeries(spec, spec.selection.region(file.region), job.leg)
+    output_format = FORMATS[spec.format]
+    objects = output_format.write(context.out, series, job.window, field)
     record_done(
         context.folder,
         file,
         skipped=skipped,
         process=process_id(),
         objects=objects,
-        provenance=told,
+        provenance=None if output_format.tells_itself else made_from,
     )
 
 
-def _count(
-    carry: WindowSum, region: RegionCells
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
-    full = np.broadcast_to(carry.count, carry.terms[0].shape)
+def _count(carry: Carry, region: RegionCells) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    full = np.broadcast_to(carry.coverage.count, carry.shape)
     return np.ascontiguousarray(full[:, region.index])
 
 
@@ -382,17 +436,17 @@ def _bytes(spec: ChainSpec, context: RunContext, job: WriteJob) -> int:
 
 
 def _provenance(
-    job: WriteJob, file: NormalFile, carry: WindowSum, years: Collection[int]
+    job: WriteJob, file: NormalFile, carry: Carry, years: Collection[int]
 ) -> Provenance:
     """Name scenario, version and files of each source year that is in the normal."""
     sources = []
     for source in job.sources:
         if source.year in years:
-            files = [f for f in source.files if (source.year, f.path) not in carry.skipped]
+            files = [f for f in source.files if (source.year, f.path) not in carry.coverage.skipped]
             version = "+".join(".".join(map(str, f.version)) or "none" for f in files)
             paths = tuple(f.path for f in files)
             sources.append(Source(source.year, source.experiment, version, paths))
-    skipped = tuple(dict.fromkeys(path for _, path in carry.skipped))
+    skipped = tuple(dict.fromkeys(path for _, path in carry.coverage.skipped))
     return Provenance(tuple(sources), skipped, (file.input_hash, file.untimed_hash))
 
 
@@ -401,7 +455,7 @@ def tick(*_: object) -> None:
 
 
 def checkpoint(
-    spec: ChainSpec, context: RunContext, at: CarryId, path: Path, carry: Carry, *_: Written
+    spec: ChainSpec, context: RunContext, at: CarryId, path: Path, carry: Handed, *_: Written
 ) -> None:
     """Save the sum after a year, when everything up to that year is written.
 

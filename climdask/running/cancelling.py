@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import getpass
+import os
+import shlex
 import socket
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from climdask.atomicfiles import atomically
-from climdask.credentials import remove_credentials
-from climdask.errors import EXIT_DONE, EXIT_FAILED
-from climdask.heartbeat import write_status
-from climdask.outputfolder import OutputFolder, write_text
-from climdask.runstatus import BEAT, Verdict, bury, judge
+from climdask.clusters.batchsystems import system_of
+from climdask.clusters.credentials import remove_credentials
+from climdask.errors import EXIT_DONE, EXIT_FAILED, ConfigError, OutputError
+from climdask.monitoring.heartbeat import write_status
+from climdask.monitoring.processes import is_job_id
+from climdask.monitoring.status import BEAT, Verdict, bury, judge
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.folder import OutputFolder, write_text
 
 HEARD = 4 * BEAT  # seconds in which a run hears that it is to stop
 LOOK = 0.5  # seconds between two looks whether it is over
 COMMAND_TIMEOUT = 60.0  # seconds for the batch system to answer
 
-# What ends jobs, by kind of cluster; followed by their ids.
-COMMANDS = {
-    "slurm": ("scancel", "--quiet"),  # which does not mind jobs that have ended
-    "slurm-runner": ("scancel", "--quiet"),
-    "pbs": ("qdel",),
-    "lsf": ("bkill",),
-    "sge": ("qdel",),
-    "oar": ("oardel",),
-    "htcondor": ("condor_rm",),
-}
 # States of jobs that need no more ending, in the words of any of them.
 _OVER = ("completed", "cancelled", "failed", "timeout", "out_of_memory", "node_fail", "done")
 
@@ -54,6 +48,7 @@ class Cancelling:
         Raises:
             OutputError: its status cannot be read, or the request not be written.
         """
+        self._check_owner()
         before = judge(self.folder, self.run_id)
         after = self._stop(before) if before.is_alive else before
         if after.is_alive:
@@ -70,6 +65,23 @@ class Cancelling:
         else:
             self.tell(f"nothing is running: {before.headline}")
         return EXIT_DONE if all_gone else EXIT_FAILED
+
+    def _check_owner(self) -> None:
+        """Check that the status, which names jobs and processes to end, is this user's.
+
+        Raises:
+            OutputError: somebody else has written it, or it cannot be looked at.
+        """
+        path = self.folder.status(self.run_id)
+        try:
+            owner = path.lstat().st_uid
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+        if hasattr(os, "geteuid") and owner != os.geteuid():
+            raise OutputError(
+                f"{path}: belongs to another user, number {owner}, so the jobs and processes that "
+                "it names are not ended; ask that user to cancel the run"
+            )
 
     def _stop(self, verdict: Verdict) -> Verdict:
         """Ask the run to stop, and wait.
@@ -120,11 +132,15 @@ class Cancelling:
         """End jobs by the command of their batch system; tell whether it took them all."""
         if not jobs:
             return True
-        command = [*COMMANDS.get(system, ()), *jobs]
-        if system not in COMMANDS:
+        if odd := [job for job in jobs if not is_job_id(job)]:
+            self.tell(f"{odd[0]!r} is no id of a job, such as 4242; no job is ended")
+            return False
+        try:
+            command = system_of(system).cancel_command(jobs)
+        except ConfigError:
             self.tell(f"jobs {', '.join(jobs)} are of no batch system that climdask knows")
             return False
-        self.tell(" ".join(command))
+        self.tell(shlex.join(command))
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False

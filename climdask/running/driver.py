@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,15 +14,25 @@ from typing import Any
 import dask
 import distributed
 
-from climdask.dashboard import end_run, show_run, tell
-from climdask.dashboardrows import WatchedRun
+from climdask.dashboard.plugin import end_run, show_run
+from climdask.dashboard.rows import WatchedRun
 from climdask.errors import ClimdaskError
-from climdask.graph import ChainGraph, build_chain, token_name
-from climdask.plan import Chain, Plan
-from climdask.progress import RunProgress
-from climdask.tasks import RunContext
-from climdask.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
-from climdask.watcher import ChainWatcher, TraceTeller, remove_watcher, stop_watching, topic
+from climdask.execution.events import Event, unpacked
+from climdask.execution.graph import ChainGraph, build_chain, token_name
+from climdask.execution.tasks import RunContext
+from climdask.execution.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
+from climdask.monitoring.progress import RunProgress
+from climdask.monitoring.watcher import (
+    ChainWatcher,
+    TraceTeller,
+    remove_watcher,
+    stop_watching,
+    tell,
+    topic,
+)
+from climdask.planning.plan import Chain, Plan
+
+logger = logging.getLogger(__name__)
 
 WAIT = 0.05  # seconds between two looks for what is done
 
@@ -38,8 +49,9 @@ def plugins(
     watcher = ChainWatcher(context.run_id, homes)
     shown = WatchedRun(context.run_id, str(context.out), client.id, homes, progress)
 
-    def on_snapshot(event: tuple[float, Any]) -> None:
-        progress.update(event[1])
+    def take(told: tuple[float, Any]) -> None:
+        for content in told[1]:
+            progress.take(unpacked(content))
 
     with ExitStack() as undo:
 
@@ -62,10 +74,11 @@ def plugins(
         at_the_end(client.unregister_worker_plugin, teller.name)
         client.run_on_scheduler(show_run, shown)
         at_the_end(client.run_on_scheduler, end_run, context.run_id)
-        client.subscribe_topic(topic(context.run_id), on_snapshot)
+        client.subscribe_topic(topic(context.run_id), take)
         at_the_end(client.unsubscribe_topic, topic(context.run_id))
         yield
-        progress.update(client.run_on_scheduler(stop_watching, context.run_id))
+        for content in client.run_on_scheduler(stop_watching, context.run_id):
+            progress.take(unpacked(content))
 
 
 @contextmanager
@@ -163,7 +176,7 @@ class Driver:
             add_tokens, self.context.run_id, self.client.id, {chain.home: sorted(tokens)}
         )
         futures = submit_chain(self.client, graph)
-        self._note("start", chain.id)
+        self._note(Event("start", chain.id))
         self.left[chain.id] = len(futures)
         self.futures += futures
         return futures
@@ -172,20 +185,21 @@ class Driver:
         chain_id = future.key[1]
         ended_badly = future.status in ("error", "cancelled")
         if ended_badly and chain_id not in self.progress.failures:
-            self._note("fail", chain_id, _message(future))
+            self._note(Event("fail", chain_id, message=_message(future)))
+            log_traceback(chain_id, future)
         self.left[chain_id] -= 1
         if self.left[chain_id] == 0:
             del self.left[chain_id]
-            self._note("finish", chain_id)
+            self._note(Event("finish", chain_id))
             homes = {chain.id: chain.home for chain in self.plan.chains}
             home = homes[chain_id]
             if all(homes[other] != home for other in self.left):
                 self.client.run_on_scheduler(remove_tokens, self.context.run_id, home)
 
-    def _note(self, event: str, *of: str) -> None:
-        """Note what became of a chain, here and on the dashboard's page."""
-        getattr(self.progress, event)(*of)
-        tell(self.client, self.context.run_id, event, *of)
+    def _note(self, event: Event) -> None:
+        """Note what became of a chain, here and for all that show the run."""
+        self.progress.take(event)
+        tell(self.client, self.context.run_id, event)
 
 
 def submit_chain(client: distributed.Client, graph: ChainGraph) -> list[distributed.Future]:
@@ -198,6 +212,14 @@ def submit_chain(client: distributed.Client, graph: ChainGraph) -> list[distribu
     ):
         futures: list[distributed.Future] = client.get(graph.tasks, graph.wanted, sync=False)
     return futures
+
+
+def log_traceback(chain_id: str, future: distributed.Future) -> None:
+    """Log where a task failed, on its worker; ``--debug`` shows it."""
+    if future.status == "error":
+        error = future.exception()
+        trace = future.traceback()
+        logger.debug("%s failed:", chain_id, exc_info=(type(error), error, trace))
 
 
 def _message(future: distributed.Future) -> str:

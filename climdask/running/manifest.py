@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from climdask.audit import Audit
-from climdask.inventory import InputFile
-from climdask.plan import Chain, Plan
-from climdask.progress import ChainProgress
+from climdask.climatology.calendars import run_lengths
+from climdask.execution.gaps import summarize
+from climdask.inputs.audit import Audit
+from climdask.inputs.inventory import InputFile
+from climdask.monitoring.progress import ChainProgress
+from climdask.planning.plan import Chain, Plan
 from climdask.version import __version__
-from climdask.years import run_lengths
 
 
 def manifest(
@@ -46,7 +47,7 @@ def manifest(
         "versions": _versions(),
         "workflow": plan.workflow.model_dump(mode="json"),
         "plan": plan.digest,
-        "input_root": str(plan.inventory.root.absolute()),
+        "input_root": str(absolute(plan.inventory.root)),
         "notes": list(plan.notes),
         "counts": {
             "normals": plan.n_all,
@@ -68,7 +69,7 @@ def manifest(
         "planned": {
             chain.id: {
                 "last_historical_year": chain.spec.periods.last_historical_year,
-                "regions": [region.box.name for region in chain.spec.selection.regions],
+                "regions": [region.place.name for region in chain.spec.selection.regions],
                 "target_years": {leg: run_lengths(years) for leg, years in chain.targets.items()},
             }
             for chain in plan.all_chains
@@ -87,6 +88,7 @@ def manifest(
             "unproven": len(audit.unproven),
             "skipped": [list(s) for s in audit.skipped],
             "incomplete": [list(s) for s in audit.incomplete],
+            "lacking": summarize(audit.lacking, plan.workflow.years_needed),
             "read_through_netcdf4": [list(s) for s in audit.slow],
         }
     return content

@@ -8,16 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from climdask.audit import Audit, audit
 from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
-from climdask.outputfolder import OutputFolder
-from climdask.places import Places
-from climdask.plan import Chain, Plan
+from climdask.execution.gaps import summarize
+from climdask.inputs.audit import Audit, audit
+from climdask.outputs.folder import OutputFolder
+from climdask.outputs.formats import FORMATS
+from climdask.outputs.places import Places
+from climdask.planning.plan import Chain, Plan
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from climdask.progress import ChainProgress
+    from climdask.monitoring.progress import ChainProgress
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class RunResult:
     def audit(self) -> Audit:
         """What the traces of this run prove."""
         return audit([self.folder.trace(self.run_id)])
+
+    @property
+    def gaps(self) -> list[str]:
+        """What whole regions lack in the normals of this run, and by which rule."""
+        return summarize(self.audit.lacking, self.plan.workflow.years_needed)
 
     @property
     def outputs(self) -> list[Path]:
@@ -104,7 +111,7 @@ class RunResult:
         chain = _one_chain(self.plan.all_chains, variable, model, member)
         leg = _one_leg(chain, scenario)
         places = Places(self.folder)
-        names = [r.box.name for r in chain.spec.selection.regions]
+        names = [r.place.name for r in chain.spec.selection.regions]
         if region not in names:
             raise PlanError(f'region "{region}" is none of {names}{did_you_mean(region, names)}')
         legs = dict.fromkeys((chain.legs.trunk, leg))
@@ -117,15 +124,10 @@ class RunResult:
         ]
         if not found:
             raise PlanError(f"{chain.id}: no normals of {region} are there; did the run fail?")
-        # Only who looks at normals needs xarray, which takes a third of a second to import.
-        from climdask.datasets import open_normals, open_stores
-
-        if chain.spec.format == "zarr":
-            by_store: dict[Path, list[int]] = {}
-            for path, year in found:
-                by_store.setdefault(path, []).append(year)
-            return open_stores(by_store)
-        return open_normals([p for p, _ in found], [y for _, y in found])
+        by_path: dict[Path, list[int]] = {}
+        for path, year in found:
+            by_path.setdefault(path, []).append(year)
+        return FORMATS[chain.spec.format].open_all(by_path)
 
 
 def _one_chain(

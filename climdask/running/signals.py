@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from types import FrameType
 
 # Set once a signal has come: what fails from then on was interrupted.
 told_to_stop = threading.Event()
+_MOMENT = 0.02  # seconds
 
 
 def answer_signals() -> None:
@@ -18,7 +20,8 @@ def answer_signals() -> None:
     1. SIGTERM, of ``kill`` and batch systems; SIGHUP, of a terminal or ssh session that ends.
        What is ignored already stays so, as under nohup.
     2. While it cleans up, more of them change nothing: batch systems send several.
-    3. Ctrl-C raises KeyboardInterrupt by itself, and again for who cannot wait.
+    3. Ctrl-C does the same, and again for who cannot wait.
+    4. An interrupt that comes while Python frees an object is lost there; it is raised again.
     """
     told_to_stop.clear()
     terminals = [stream.fileno() for stream in (sys.stdout, sys.stderr) if _is_terminal(stream)]
@@ -29,13 +32,29 @@ def answer_signals() -> None:
         for own in _ENDING:
             if signal.getsignal(own) is interrupt:
                 signal.signal(own, _already_stopping)
-        if number != signal.SIGTERM:
+        if number not in (signal.SIGTERM, signal.SIGINT):
             _leave(terminals)
         raise KeyboardInterrupt
 
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = _raise_again
+
+
+def _raise_again(lost: sys.UnraisableHookArgs) -> None:
+    """Raise an interrupt again that no code could catch; tell other errors as Python does.
+
+    It is raised a moment later by another thread: in here it would be lost too.
+    """
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        again = threading.Timer(_MOMENT, _thread.interrupt_main, [signal.SIGINT])
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 _ENDING = [signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])

@@ -23,28 +23,23 @@ from typing import Any
 
 import yaml
 
-from climdask.api import plan
-from climdask.atomicfiles import atomically
-from climdask.config import Workflow
-from climdask.driverscript import driver_script
+from climdask.clusters.batchsystems import system_of
+from climdask.clusters.driverscript import driver_script
+from climdask.clusters.jobqueue import submit_script
+from climdask.clusters.jobscript import check_programs, inheritable, job_script
+from climdask.clusters.jobwatch import ALIVE
 from climdask.errors import ClusterError, ConfigError, OutputError
-from climdask.files import default_lock_dir
-from climdask.jobqueue import submit_script
-from climdask.jobscript import check_programs, inheritable, job_script
-from climdask.jobwatch import ALIVE, squeue
-from climdask.outputfolder import OutputFolder, new_run_id, write_text
-from climdask.plan import Limits, Plan
-from climdask.profiles import (
-    BatchProfile,
-    HTCondorProfile,
-    Profile,
-    SlurmProfile,
-    SlurmRunnerProfile,
-    load_profile,
-)
-from climdask.signals import told_to_stop
-
-RUNNER = "cluster/slurm-runner.yaml"
+from climdask.inputs.access import default_lock_dir
+from climdask.inputs.sharedfiles import read_regular
+from climdask.monitoring.processes import is_job_id
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.folder import OutputFolder, new_run_id, write_text
+from climdask.plaintext import command
+from climdask.planning.plan import Limits, Plan
+from climdask.running.run import plan
+from climdask.running.signals import told_to_stop
+from climdask.settings.profiles import BatchProfile, Profile, kind_of, load_profile
+from climdask.settings.workflow import Workflow
 
 
 @dataclass(frozen=True)
@@ -79,18 +74,18 @@ class Submission:
 
     @property
     def jobs(self) -> tuple[str, ...]:
-        """The ids of its jobs, in order."""
+        """The ids of its jobs, in order; what is no id of a job is left out."""
         try:
-            return tuple((self.folder / "jobs").read_text(encoding="utf-8").split())
-        except OSError:
+            words = read_regular(self.folder / "jobs").decode().split()
+        except (OSError, UnicodeDecodeError):
             return ()
+        return tuple(filter(is_job_id, words))
 
     @property
     def latest_log(self) -> Path:
         """The log of the latest job; where a batch system names logs itself, its folder."""
-        if self.profile.kind in ("slurm", "slurm-runner"):
-            return self.folder / f"{self.jobs[-1]}.log"
-        return self.folder
+        name = system_of(self.profile.kind).log
+        return self.folder / name.format(id=self.jobs[-1]) if name else self.folder
 
     def submit(self) -> str:
         """Put a job into the queue; return its id.
@@ -165,15 +160,15 @@ def batch_profile(profile: Profile, name: str) -> BatchProfile:
     Raises:
         ConfigError: it is none.
     """
-    if isinstance(profile, HTCondorProfile):
-        raise ConfigError(
-            f"{name}: kind: htcondor: its jobs have no shell script to submit; use climdask run on "
-            "a submit node"
-        )
     if not isinstance(profile, BatchProfile):
         raise ConfigError(
             f"{name}: kind: {profile.kind}: submit needs a batch system, such as kind: slurm; use "
             "climdask run, or give a profile with --cluster"
+        )
+    if not system_of(profile.kind).shell_script:
+        raise ConfigError(
+            f"{name}: kind: {profile.kind}: its jobs have no shell script to submit; use climdask "
+            "run on a submit node"
         )
     return profile
 
@@ -190,14 +185,14 @@ def _prepare(
 ) -> Submission:
     """Write the files of a submission; nothing is submitted yet."""
     made = Submission(folder.submissions / new_run_id())
-    command = [
+    called = [
         *("run", made.workflow, "--cluster", made.cluster),
         *("--submission", made.folder, *options),
     ]
     texts = {
         made.workflow: _yaml(frozen_workflow(flow)),
         made.cluster: _yaml(frozen_profile(profile)),
-        made.script: driver_script(profile, made.script, limits, command),
+        made.script: driver_script(profile, made.script, limits, called),
     }
     for path, text in texts.items():
         made.folder.mkdir(parents=True, exist_ok=True)
@@ -213,15 +208,14 @@ def _check_queue(folder: OutputFolder, profile: BatchProfile) -> None:
         OutputError: a job of an earlier submission waits or runs.
     """
     ids = [job for submission in submissions(folder) for job in submission.jobs]
-    if not ids or not isinstance(profile, SlurmProfile | SlurmRunnerProfile):
-        return
-    found = squeue(ids) or {}
+    ask = system_of(profile.kind).ask
+    found = (ask(ids) if ids and ask else None) or {}
     for job, (state, _) in found.items():
         if state in ALIVE:
             raise OutputError(
                 f"output.root: job {job} for {folder.root} is in the queue already ({state}); wait "
-                f"for it, stop it with climdask cancel {folder.root}, or choose another folder "
-                "with --out"
+                f"for it, stop it with: {command('climdask', 'cancel', folder.root)}, or choose "
+                "another folder with --out"
             )
 
 
@@ -260,13 +254,13 @@ def check_submission(profile: BatchProfile) -> None:
         ClusterError: it would not, in its own words.
     """
     check_programs(profile)
-    if not isinstance(profile, SlurmProfile):
-        return  # a runner submits nothing, and other systems cannot be asked
+    if not _can_be_asked(profile):
+        return
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "worker.sh"
         script.write_text(job_script(profile, logs=Path(folder)), encoding="utf-8")
         done = subprocess.run(
-            ["sbatch", "--test-only", str(script)],
+            [*system_of(profile.kind).dry_run, str(script)],
             env=inheritable(os.environ), capture_output=True, text=True, check=False,
         )  # fmt: skip
     if done.returncode:
@@ -279,16 +273,33 @@ def check_node(profile: Profile) -> None:
     Raises:
         ClusterError: it may not.
     """
-    if not isinstance(profile, SlurmProfile):
+    if not isinstance(profile, BatchProfile) or not _can_be_asked(profile):
         return
     try:
         check_submission(profile)
     except ClusterError as error:
         raise ClusterError(
             f"jobs cannot be submitted from this compute node, {socket.gethostname()}: {error}\n"
-            f"cluster: use kind: slurm-runner ({RUNNER}): one allocation for all, and nothing is "
-            "submitted from within"
+            f"cluster: {_without_submitting(profile)}"
         ) from None
+
+
+def _can_be_asked(profile: BatchProfile) -> bool:
+    """Whether the batch system can be asked whether it would take a job of workers."""
+    system = system_of(profile.kind)
+    return bool(system.dry_run) and system.submits_workers(profile)
+
+
+def _without_submitting(profile: BatchProfile) -> str:
+    """Say how to run where compute nodes may not submit jobs."""
+    runner = system_of(profile.kind).runner
+    if runner is None:
+        return "use climdask run on a login node"
+    kind = kind_of(runner)
+    return (
+        f"use kind: {kind} (cluster/{kind}.yaml): one allocation for all, and nothing is submitted "
+        "from within"
+    )
 
 
 # ---------------------------------------------------------------- in the job

@@ -6,16 +6,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 
-from climdask.cancelling import COMMAND_TIMEOUT, COMMANDS
+from climdask.clusters.batchsystems import system_of
+from climdask.clusters.jobwatch import ALIVE, log_end
 from climdask.errors import EXIT_DONE, EXIT_FAILED, OutputError
-from climdask.jobscript import SYSTEMS
-from climdask.jobwatch import ALIVE, log_end, squeue
-from climdask.outputfolder import OutputFolder
-from climdask.plan import Plan
-from climdask.profiles import SlurmProfile, SlurmRunnerProfile
-from climdask.runstatus import RunStatus, latest_run, read_status
-from climdask.submission import Submission, submissions
-from climdask.terminal import TUNNEL
+from climdask.monitoring.status import RunStatus, latest_run, read_status
+from climdask.monitoring.terminal import TUNNEL
+from climdask.outputs.folder import OutputFolder
+from climdask.plaintext import command, quantity
+from climdask.planning.plan import Plan
+from climdask.running.cancelling import COMMAND_TIMEOUT
+from climdask.running.submission import Submission, submissions
+from climdask.settings.profiles import SlurmRunnerProfile
 
 LOOK = 2.0  # seconds between two looks at a run's status
 ASK = 15.0  # seconds between two questions to the batch system, while the user sits and waits
@@ -26,26 +27,42 @@ Tell = Callable[[str], object]
 def told(submission: Submission, made: Plan) -> Iterator[str]:
     """Tell of a submission, line by line."""
     profile, out = submission.profile, made.workflow.output.root.expanduser().absolute()
+    system = system_of(profile.kind)
+    if system.caution:
+        yield f"note: {system.caution}"
     yield (
-        f"submitted: job {submission.jobs[-1]} of {SYSTEMS[profile.kind].title}, {made.n_normals} "
-        f"normals in {len(made.chains)} chains"
+        f"submitted: job {submission.jobs[-1]} of {system.title}, "
+        f"{quantity(made.n_normals, 'normal')} in {quantity(len(made.chains), 'chain')}"
     )
     workers, threads = made.limits.workers, made.limits.threads
     if isinstance(profile, SlurmRunnerProfile):
         yield (
-            f"it holds driver, scheduler and {workers} workers, as {workers + 2} tasks of "
+            f"it holds driver, scheduler and {quantity(workers, 'worker')}, as "
+            f"{workers + 2} tasks of "
             f"{threads} {'core' if threads == 1 else 'cores'}"
         )
     yield f"log:       {submission.latest_log}"
     yield f"script:    {submission.script}"
-    yield f"watch:     climdask status {out}"
+    yield f"watch:     {command('climdask', 'status', out)}"
     if profile.dashboard != "off":
-        yield "dashboard: climdask status and the log tell its address, and the ssh line to it"
-    yield f"stop:      climdask cancel {out}"
+        yield "dashboard: climdask status tells you its address, and the ssh line to it"
+    yield f"stop:      {command('climdask', 'cancel', out)}"
 
 
-def await_start(folder: OutputFolder, submission: Submission, seconds: float, tell: Tell) -> int:
-    """Wait until the run has begun, and tell where it is; return 1 if its job has failed."""
+def await_start(
+    folder: OutputFolder, submission: Submission, seconds: float, tell: Tell, confide: Tell
+) -> int:
+    """Wait until the run has begun, and tell where it is.
+
+    Args:
+        folder, submission: the run's.
+        seconds: to wait at most.
+        tell: is told lines for the user.
+        confide: is told a line that others must not read.
+
+    Returns:
+        1 if the job has failed, else 0.
+    """
     job = submission.jobs[-1]
     end, asked, state = time.monotonic() + seconds, float("-inf"), ("", "")
     while (status := _run_of(folder, job)) is None or not _is_reachable(status):
@@ -60,9 +77,10 @@ def await_start(folder: OutputFolder, submission: Submission, seconds: float, te
             return EXIT_DONE
         time.sleep(min(LOOK, end - now))
     tell(f"job {job} is {status.state}: {status.process}")
-    for name, text in (("dashboard", status.progress.dashboard), (TUNNEL, status.progress.tunnel)):
-        if text:
-            tell(f"{name}: {text}")
+    if status.progress.dashboard:
+        confide(f"dashboard: {status.progress.dashboard}")
+    if status.progress.tunnel:
+        tell(f"{TUNNEL}: {status.progress.tunnel}")
     return EXIT_DONE
 
 
@@ -91,25 +109,25 @@ def waiting_line(submission: Submission) -> str:
 def take_back(submission: Submission, tell: Tell) -> bool:
     """Take a job that waits out of the queue; tell whether the batch system did it."""
     submission.cancel()
-    command = [*COMMANDS[submission.profile.kind], submission.jobs[-1]]
-    tell(" ".join(command))
+    words = system_of(submission.profile.kind).cancel_command(submission.jobs[-1:])
+    tell(command(*words))
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False
+            words, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        tell(f"{command[0]} does not work here ({error}); call it where it does")
+        tell(f"{words[0]} does not work here ({error}); call it where it does")
         return False
-    if words := (done.stdout + done.stderr).strip():
-        tell(words)
+    if said := (done.stdout + done.stderr).strip():
+        tell(said)
     return done.returncode == 0
 
 
 def state_of(submission: Submission, job: str) -> tuple[str, str]:
     """Return state and reason of a job, in SLURM's words; empty where nobody knows."""
-    if not isinstance(submission.profile, SlurmProfile | SlurmRunnerProfile):
-        return "", ""
-    return (squeue([job]) or {}).get(job, ("", ""))
+    ask = system_of(submission.profile.kind).ask
+    found = ask([job]) if ask else None
+    return (found or {}).get(job, ("", ""))
 
 
 def _why(state: tuple[str, str]) -> str:

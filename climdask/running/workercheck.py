@@ -12,8 +12,8 @@ import distributed
 import psutil
 
 from climdask.errors import ClusterError
-from climdask.files import LockCheck
-from climdask.tasks import RunContext
+from climdask.execution.tasks import RunContext
+from climdask.inputs.access import LockCheck
 from climdask.version import __version__
 
 Facts = tuple[str, bool, bool, bool]
@@ -78,7 +78,18 @@ def _workers(addresses: Sequence[str]) -> str:
 
 
 def _facts(input_root: Path, out: Path, check: LockCheck) -> Facts:
-    return __version__, input_root.is_dir(), os.access(out, os.W_OK), check.is_refused()
+    return __version__, source_of(input_root).kind("") == "folder", os.access(out, os.W_OK), check.is_refused()
+
+
+def security_notes(client: distributed.Client) -> list[str]:
+    """Tell of a scheduler that takes tasks from everybody who can connect to it."""
+    address = str(client.scheduler.address)
+    if not address.startswith(("tcp://", "ws://")):
+        return []
+    return [
+        f"the scheduler at {address} asks for no credentials: whoever can connect to it runs code "
+        "as the user of its workers; let it speak TLS, or keep others from that address"
+    ]
 
 
 def scratch_notes(client: distributed.Client) -> list[str]:

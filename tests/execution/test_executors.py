@@ -13,18 +13,18 @@ import pytest
 import xarray as xr
 
 import climdask
-from climdask.api import run
-from climdask.audit import audit
-from climdask.config import Workflow
-from climdask.executor import _Walk
-from climdask.files import FileAccess
-from climdask.graph import build_chain
-from climdask.outputfolder import OutputFolder
-from climdask.plan import Limits, Plan
-from climdask.profiles import LocalProfile
-from climdask.results import RunResult
-from climdask.tasks import RunContext
-from tests.outputs import contents, leftovers
+from climdask.execution.graph import build_chain
+from climdask.execution.serial import _Walk
+from climdask.execution.tasks import RunContext
+from climdask.inputs.access import FileAccess
+from climdask.inputs.audit import audit
+from climdask.outputs.folder import OutputFolder
+from climdask.planning.plan import Limits, Plan
+from climdask.running.results import RunResult
+from climdask.running.run import run
+from climdask.settings.profiles import LocalProfile
+from climdask.settings.workflow import Workflow
+from tests.readback import contents, leftovers
 from tests.samples import write_archive
 from tests.workflows import EAST, small
 
@@ -79,6 +79,7 @@ def reference(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 @pytest.mark.parametrize("execute", [serial, own_client, local_processes])
+@pytest.mark.slow
 def test_every_executor_leaves_the_same_bits_and_opens_each_file_once(
     execute: Callable[[Workflow], RunResult], archive: Path, out: Path, reference: dict[str, Any]
 ) -> None:
@@ -91,6 +92,7 @@ def test_every_executor_leaves_the_same_bits_and_opens_each_file_once(
     assert not leftovers(out)
 
 
+@pytest.mark.slow
 def test_the_graph_run_by_dasks_own_threads_leaves_the_same_bits(
     archive: Path, out: Path, reference: dict[str, Any]
 ) -> None:
@@ -101,11 +103,12 @@ def test_the_graph_run_by_dasks_own_threads_leaves_the_same_bits(
     assert contents(out) == reference
 
 
+@pytest.mark.slow
 def test_without_memory_for_the_window_each_file_is_opened_twice_for_the_same_bits(
     archive: Path, out: Path, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_worker = Limits(memory_per_worker=1_000_000, workers=1, threads=4)
-    monkeypatch.setattr("climdask.api.client_limits", lambda _: small_worker)
+    monkeypatch.setattr("climdask.running.run.client_limits", lambda _: small_worker)
     result = own_client(workflow(archive, out))
     assert result.ok, result.failures
     assert not any(chain.memory.keeps_ring for chain in result.plan.chains)
@@ -114,6 +117,7 @@ def test_without_memory_for_the_window_each_file_is_opened_twice_for_the_same_bi
     assert contents(out) == reference
 
 
+@pytest.mark.slow
 def test_two_models_and_two_configurations_at_once_on_one_scheduler_do_not_mix(
     archive: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +141,7 @@ def test_two_models_and_two_configurations_at_once_on_one_scheduler_do_not_mix(
     assert audit(t for r in results for t in r.folder.traces()).holds
 
 
+@pytest.mark.slow
 def test_what_a_region_gets_does_not_depend_on_the_other_regions(tmp_path: Path) -> None:
     west = {"name": "west", "lon": [180, 360], "lat": [-90, 90]}
     archive = write_archive(tmp_path / "archive", first=2000, last=2008, scenarios=())
@@ -161,6 +166,7 @@ def test_what_a_region_gets_does_not_depend_on_the_other_regions(tmp_path: Path)
             assert len(normal.attrs["source_years"]) == years
 
 
+@pytest.mark.slow
 def test_the_reference_executor_keeps_no_more_blocks_than_a_window(
     archive: Path, out: Path
 ) -> None:

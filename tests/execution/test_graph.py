@@ -10,10 +10,10 @@ from dask.core import flatten
 from dask.utils import key_split
 
 import climdask
-from climdask.files import FileAccess
-from climdask.graph import ChainGraph, build_chain, stage_of
-from climdask.plan import Limits, Plan
-from climdask.tasks import RunContext
+from climdask.execution.graph import ChainGraph, build_chain, stage_of
+from climdask.execution.tasks import RunContext
+from climdask.inputs.access import FileAccess
+from climdask.planning.plan import Limits, Plan
 from tests.samples import write_archive
 from tests.workflows import small
 
@@ -73,7 +73,7 @@ def test_a_read_waits_for_the_end_of_the_step_lookahead_steps_before_its_first_u
     plan: Plan, out: Path
 ) -> None:
     graph = graphs_of(plan, out)[0]
-    lookahead = plan.workflow.lookahead
+    lookahead = plan.workflow.run.lookaheads[0]
     for key in graph.tasks:
         if stage_of(key) == "read":
             needed = graph.tasks[key].dependencies

@@ -20,8 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from climdask.checkpoints import (
-    WindowSum,
+from climdask.climatology.carry import Carry
+from climdask.climatology.coverage import Coverage
+from climdask.errors import DataError, OutputError
+from climdask.execution.checkpoints import (
     checkpoint_path,
     load_checkpoint,
     newest_marks,
@@ -30,12 +32,19 @@ from climdask.checkpoints import (
     set_mark,
     slug,
 )
-from climdask.config import load
-from climdask.errors import DataError, OutputError
-from climdask.executor import run_serially
-from climdask.outputfolder import OutputFolder, new_run_id, write_manifest
-from climdask.plan import Done, Plan
-from climdask.state import Findings, record_done, take_stock
+from climdask.execution.records import (
+    Findings,
+    finish_stores,
+    prepare_stores,
+    read_records,
+    record_done,
+    take_stock,
+)
+from climdask.execution.serial import run_serially
+from climdask.execution.verifying import CheckedOutputs, check_outputs
+from climdask.outputs.folder import OutputFolder, new_run_id, write_manifest
+from climdask.planning.plan import Done, Plan
+from climdask.settings.workflow import load
 from tests.plans import context_of, plan_of
 from tests.samples import EAST, WEST, WRAP, Archive, write_archive
 
@@ -65,8 +74,17 @@ class Site:
         run_serially(plan, context, lambda event: failed.append(event.message))
         assert not any(failed)
 
-    def stock(self, *, inputs_unchanged: bool = False, **keys: Any) -> Findings:
-        return take_stock(self.plan(**keys), self.folder, inputs_unchanged=inputs_unchanged)
+    def run_with_stores(self) -> None:
+        plan = self.plan()
+        prepare_stores(plan, self.folder, self.stock())
+        self.run()
+        finish_stores(plan, self.folder)
+
+    def stock(
+        self, *, inputs_unchanged: bool = False, verify: bool = False, **keys: Any
+    ) -> Findings:
+        plan = self.plan(**keys)
+        return take_stock(plan, self.folder, inputs_unchanged=inputs_unchanged, verify=verify)
 
     def normal(self, target: int, region: str = "EAST") -> Path:
         (path,) = self.out.glob(f"*/*/tas/{region}/*/*_{target}_4yr_normal.nc")
@@ -114,7 +132,80 @@ def test_a_finished_folder_is_done_and_nothing_else(site: Site) -> None:
 
 def test_what_is_done_is_planned_no_more(site: Site) -> None:
     plan = site.plan(done=site.stock().done)
-    assert (plan.n_normals, plan.opens, len(plan.finished)) == (0, 0, 1)
+    assert (plan.n_normals, plan.opens, len(plan.chains)) == (0, 0, 0)
+
+
+def damaged_unseen(path: Path) -> None:
+    """Change a byte, and leave size and time as they were."""
+    before = path.stat()
+    flip(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_damage_that_leaves_size_and_time_is_found_when_it_is_looked_for(site: Site) -> None:
+    damaged_unseen(site.normal(2005))
+    assert site.stock().damaged == ()
+    found = take_stock(site.plan(), site.folder, verify=True)
+    assert found.damaged == (site.path_of(2005),)
+    assert site.path_of(2005) not in found.done.normals
+    assert len(found.done.normals) == len(TARGETS) * 3 - 1
+
+
+def test_outputs_are_checked_without_the_inputs(site: Site) -> None:
+    shutil.rmtree(site.archive.root)
+    assert check_outputs(site.folder) == CheckedOutputs(len(TARGETS) * 3, (), ())
+    lost, hurt = site.path_of(2004), site.path_of(2005)
+    site.normal(2004).unlink()
+    damaged_unseen(site.normal(2005))
+    assert check_outputs(site.folder) == CheckedOutputs(len(TARGETS) * 3 - 2, (hurt,), (lost,))
+
+
+def test_objects_of_stores_are_checked_alike(finished: Site, tmp_path: Path) -> None:
+    out = tmp_path / "zarr"
+    keys = {**finished.keys, "output": {"root": str(out), "format": "zarr", "count": True}}
+    site = Site(finished.archive, out, keys)
+    site.run_with_stores()
+    total = len(TARGETS) * 3
+    assert check_outputs(site.folder) == CheckedOutputs(total, (), ())
+    (store,) = out.glob("*/*/tas/EAST/*.zarr")
+    damaged_unseen(next(iter((store / "count").glob("c.1.*"))))
+    key = f"{store.relative_to(out).as_posix()}/2004"
+    assert check_outputs(site.folder) == CheckedOutputs(total - 1, (key,), ())
+    assert take_stock(site.plan(), site.folder, verify=True).damaged == (key,)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(
+    key=st.sampled_from(
+        ["path", "input_hash", "untimed_hash", "size", "mtime_ns", "crc32", "skipped", "sources"]
+    ),
+    value=JSON,
+)
+@settings(deadline=None, max_examples=100)
+def test_a_record_with_a_wrong_value_is_ignored_or_a_record(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: Any
+) -> None:
+    folder = OutputFolder(tmp_path_factory.getbasetemp() / "hostile")
+    place = folder.state / "done" / "a.jsonl"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"path": "a.nc", "input_hash": "x", "untimed_hash": "y", "size": 1, "mtime_ns": 2,
+             "crc32": 3, "skipped": []}  # fmt: skip
+    lines = [{}, {**whole, key: value}, whole]
+    place.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert whole in read_records(folder)["a.nc"]
+    check_outputs(folder)
+
+
+def test_a_folder_or_a_pipe_among_the_records_is_ignored(site: Site) -> None:
+    (site.folder.state / "done" / "folder.jsonl").mkdir()
+    os.mkfifo(site.folder.state / "done" / "pipe.jsonl")
+    assert len(site.stock().done.normals) == len(TARGETS) * 3
 
 
 def test_an_empty_folder_has_nothing_done(site: Site) -> None:
@@ -224,12 +315,12 @@ def test_a_torn_record_is_forgotten(site: Site) -> None:
 # ---------------------------------------------------------------- checkpoints
 
 
-def sums() -> st.SearchStrategy[WindowSum]:
+def sums() -> st.SearchStrategy[Carry]:
     odd = st.sampled_from([0.0, -0.0, 1e-300, 5e-324, 1e300, 0.1, -273.15, 2.0**60 + 256])
     numbers = odd | st.floats(allow_nan=False, allow_infinity=False, width=64)
 
     @st.composite
-    def make(draw: st.DrawFn) -> WindowSum:
+    def make(draw: st.DrawFn) -> Carry:
         n_days, n_cells = draw(st.integers(1, 4)), draw(st.integers(1, 5))
         terms = draw(
             st.lists(
@@ -238,40 +329,34 @@ def sums() -> st.SearchStrategy[WindowSum]:
         )
         width = draw(st.sampled_from([1, n_cells]))
         counts = st.integers(0, 1000)
-        return WindowSum(
-            tuple(terms),
-            draw(arrays(np.int16, (n_days, width), elements=counts)),
-            draw(arrays(np.int16, n_days, elements=counts)),
-            tuple(sorted(draw(st.sets(st.integers(1850, 2300), max_size=5)))),
-            tuple(
-                sorted(
-                    draw(
-                        st.sets(st.tuples(st.integers(1850, 2300), st.text(max_size=5)), max_size=2)
-                    )
-                )
-            ),
-        )
+        years = tuple(sorted(draw(st.sets(st.integers(1850, 2300), max_size=5))))
+        pairs = st.sets(st.tuples(st.integers(1850, 2300), st.text(max_size=5)), max_size=2)
+        count = draw(arrays(np.int16, (n_days, width), elements=counts))
+        coverage = Coverage(years, count, tuple(sorted(draw(pairs))))
+        return Carry((n_days, n_cells), coverage, {"mean": tuple(terms)})
 
-    return make()  # fmt: skip
+    return make()
 
 
-def assert_same(one: WindowSum, other: WindowSum) -> None:
-    assert len(one.terms) == len(other.terms)
-    for mine, theirs in zip(one.terms, other.terms, strict=True):
+def assert_same(one: Carry, other: Carry) -> None:
+    assert len(one.states["mean"]) == len(other.states["mean"])
+    for mine, theirs in zip(one.states["mean"], other.states["mean"], strict=True):
         assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
         assert mine.tobytes() == theirs.tobytes()
         assert mine.flags.c_contiguous
-    for name in ("count", "years_per_day"):
-        mine, theirs = getattr(one, name), getattr(other, name)
+    for name in ("count", "valid_days"):
+        mine, theirs = getattr(one.coverage, name), getattr(other.coverage, name)
         assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
         assert mine.tobytes() == theirs.tobytes()
-    assert (one.years, one.skipped) == (other.years, other.skipped)
+    assert (one.shape, one.years) == (other.shape, other.years)
+    assert one.coverage.skipped == other.coverage.skipped
 
 
 @given(sums())
 @settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
 def test_a_checkpoint_gives_the_sum_back_to_the_last_bit(
-    tmp_path_factory: pytest.TempPathFactory, carry: WindowSum
+    tmp_path_factory: pytest.TempPathFactory, carry: Carry
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "round-trip" / "c.npz"
     save_checkpoint(path, carry)
@@ -279,12 +364,10 @@ def test_a_checkpoint_gives_the_sum_back_to_the_last_bit(
     assert [p.name for p in path.parent.iterdir()] == ["c.npz"]
 
 
-SAMPLE = WindowSum(
-    (np.arange(12.0).reshape(3, 4), np.full((3, 4), 1e-20)),
-    np.full((3, 1), 4, dtype=np.int16),
-    np.full(3, 4, dtype=np.int16),
-    (2000, 2001, 2002, 2003),
-    ((2004, "tas/bad.nc"),),
+SAMPLE = Carry(
+    (3, 4),
+    Coverage((2000, 2001, 2002, 2003), np.full((3, 1), 4, np.int16), ((2004, "tas/bad.nc"),)),
+    {"mean": (np.arange(12.0).reshape(3, 4), np.full((3, 4), 1e-20))},
 )
 
 
@@ -323,6 +406,28 @@ def test_a_checkpoint_is_found_again_as_long_as_its_inputs_are_the_same(site: Si
     }  # fmt: skip
     site.archive.write("tas", 2002, attributes={"comment": "new"})
     assert site.stock().done.checkpoints == {(chain_id, "historical", 2006)}
+
+
+def test_a_checkpoint_in_the_place_of_another_is_never_used(site: Site) -> None:
+    (chain,) = site.plan().chains
+    early, late = (checkpoint_path(site.folder, chain, "historical", y) for y in (2004, 2006))
+    shutil.copy(early, late)
+    assert {year for *_, year in site.stock().done.checkpoints} == {2004}
+    with pytest.raises(DataError, match=r"is the checkpoint \S+historical-2004.*, moved"):
+        load_checkpoint(late)
+
+
+def test_damage_that_leaves_size_and_time_as_they_were_is_found_to_verify(site: Site) -> None:
+    path = site.normal(2005)
+    before = path.stat()
+    flip(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert site.stock().damaged == (), "sizes and times are all that is compared"
+    assert site.stock(verify=True).damaged == (site.path_of(2005),)
+
+
+def test_what_is_whole_is_done_to_verify(site: Site) -> None:
+    assert site.stock(verify=True) == site.stock()
 
 
 @pytest.mark.parametrize(
@@ -370,10 +475,46 @@ def test_a_checkpoint_that_lacks_bad_files_fits_only_where_they_may_be_skipped(s
     (chain,) = site.plan().chains
     path = checkpoint_path(site.folder, chain, "historical", 2006)
     carry = load_checkpoint(path)
-    save_checkpoint(path, replace(carry, skipped=((2005, "tas/x.nc"),)))
+    save_checkpoint(
+        path, replace(carry, coverage=replace(carry.coverage, skipped=((2005, "tas/x.nc"),)))
+    )
     assert {year for *_, year in site.stock().done.checkpoints} == {2004}
     skipping = {"run": {"checkpoint_every": 2, "on_bad_file": "skip"}}
     assert {year for *_, year in site.stock(**skipping).done.checkpoints} == {2004, 2006}
+
+
+@pytest.mark.parametrize("part", ["chain", "leg", "year", "hash"])
+def test_a_checkpoint_in_the_place_of_another_one_is_told(tmp_path: Path, part: str) -> None:
+    words = {"chain": "m__r__g__tasmin", "leg": "historical", "year": "2014", "hash": "abc"}
+    place = tmp_path / words["chain"] / "historical-2014-abc.npz"
+    save_checkpoint(place, SAMPLE)
+    words[part] = {"chain": "m__r__g__pr", "leg": "ssp245", "year": "2013", "hash": "def"}[part]
+    other = tmp_path / words["chain"] / f"{words['leg']}-{words['year']}-{words['hash']}.npz"
+    other.parent.mkdir(exist_ok=True)
+    shutil.copy(place, other)
+    with pytest.raises(DataError, match=r"is the checkpoint m__r__g__tasmin/historical-2014-abc"):
+        load_checkpoint(other)
+    assert_same(load_checkpoint(place), SAMPLE)
+
+
+def test_a_checkpoint_in_the_place_of_another_one_is_not_gone_on_from(site: Site) -> None:
+    (chain,) = site.plan().chains
+    first, second = (
+        checkpoint_path(site.folder, chain, "historical", year) for year in (2004, 2006)
+    )
+    shutil.copy(first, second)
+    assert {year for *_, year in site.stock().done.checkpoints} == {2004}
+
+
+def test_a_checkpoint_of_version_0_1_says_not_what_it_is_of_and_is_believed(
+    site: Site,
+) -> None:
+    (chain,) = site.plan().chains
+    path = checkpoint_path(site.folder, chain, "historical", 2004)
+    with np.load(path) as content:
+        old = {k: content[k] for k in content.files if k != "place"}
+    np.savez(path, **old)
+    assert {year for *_, year in site.stock().done.checkpoints} == {2004, 2006}
 
 
 def test_checkpoints_of_a_chain_are_removed_with_their_folder(site: Site) -> None:
@@ -416,7 +557,7 @@ def test_a_half_written_mark_is_none(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from climdask.outputfolder import OutputFolder
+from climdask.outputs.folder import OutputFolder
 with OutputFolder(Path(sys.argv[1])).claimed():
     print("mine", flush=True)
     time.sleep(60)
@@ -455,6 +596,7 @@ def _claim(root: Path, queue: Any) -> None:
         queue.put("claimed")
 
 
+@pytest.mark.slow
 def test_a_claim_ends_with_its_block_also_after_an_error(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "out")
     with pytest.raises(ZeroDivisionError), folder.claimed():

@@ -16,18 +16,19 @@ import netCDF4
 import numpy as np
 import pytest
 
-from climdask import hdf5chunks, tasks
-from climdask.audit import audit
-from climdask.chains import CarryId, Read, Step
-from climdask.checkpoints import checkpoint_path, newest_marks, set_mark
-from climdask.config import load
+from climdask.climatology.blocks import Block
+from climdask.climatology.calendars import DayAxis
 from climdask.errors import BusyFile, ClimdaskError, DataError, InconsistentFile, UnreadableFile
-from climdask.files import file_id
-from climdask.netcdf import PassingError
-from climdask.normals import Block
-from climdask.plan import Chain, Limits, Plan
-from climdask.tasks import RunContext, Skipped, Superseded, Written
-from climdask.years import DayAxis
+from climdask.execution import tasks
+from climdask.execution.checkpoints import checkpoint_path, newest_marks, set_mark
+from climdask.execution.tasks import RunContext, Skipped, Superseded, Written
+from climdask.inputs import chunkmanifest
+from climdask.inputs.access import file_id
+from climdask.inputs.audit import audit
+from climdask.inputs.netcdf import PassingError
+from climdask.planning.chains import CarryId, Read, Step
+from climdask.planning.plan import Chain, Limits, Plan
+from climdask.settings.workflow import load
 from tests.plans import context_of, plan_of
 from tests.samples import Archive, write_archive
 
@@ -328,7 +329,7 @@ def test_a_disk_that_fails_while_chunks_are_read_is_a_gap_if_the_workflow_says_s
     def fail(*_: object) -> bytes:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(hdf5chunks, "_bytes_at", fail)
+    monkeypatch.setattr(chunkmanifest, "_bytes_at", fail)
     bench = bench_of(fragile, tmp_path, run={"on_bad_file": "skip", "retries": 2})
     answer = bench.read("historical", 2003)
     assert isinstance(answer, Skipped)
@@ -369,11 +370,11 @@ def test_walking_the_window_gives_exactly_the_mean_of_its_years(bench: Bench) ->
 
 def test_a_sum_is_never_changed_once_it_is_made(bench: Bench) -> None:
     carry = bench.walk("historical", 2005)
-    before = [t.copy() for t in carry.terms], carry.count.copy(), carry.years
+    before = [t.copy() for t in carry.states["mean"]], carry.coverage.count.copy(), carry.years
     bench.walk("historical", 2007, carry)
-    for old, new in zip(before[0], carry.terms, strict=True):
+    for old, new in zip(before[0], carry.states["mean"], strict=True):
         np.testing.assert_array_equal(old, new)
-    np.testing.assert_array_equal(before[1], carry.count)
+    np.testing.assert_array_equal(before[1], carry.coverage.count)
     assert before[2] == carry.years
 
 
@@ -404,7 +405,7 @@ def test_a_marker_at_the_year_makes_the_window_load_the_sum(bench: Bench) -> Non
     here = marker("historical", 2005, path)
     loaded = bench.window("historical", 2005, here, here, here)
     assert loaded.years == carry.years
-    for one, other in zip(loaded.terms, carry.terms, strict=True):
+    for one, other in zip(loaded.states["mean"], carry.states["mean"], strict=True):
         np.testing.assert_array_equal(one, other)
     opened = len(bench.traces)
     # ... also where the sum before is live, because it was kept
@@ -447,9 +448,9 @@ def test_two_files_that_share_a_year_are_joined(bench: Bench) -> None:
     parts = [(Block.of(2000, first),), (Block.of(2000, second),)]
     joined = bench.window("historical", 2000, None, *parts)
     whole = bench.window("historical", 2000, None, (block,))
-    np.testing.assert_array_equal(joined.terms[0], whole.terms[0])
+    np.testing.assert_array_equal(joined.states["mean"][0], whole.states["mean"][0])
     np.testing.assert_array_equal(
-        *(np.broadcast_to(c.count, c.terms[0].shape) for c in (joined, whole))
+        *(np.broadcast_to(c.coverage.count, c.states["mean"][0].shape) for c in (joined, whole))
     )
 
 
@@ -457,7 +458,7 @@ def test_a_year_without_any_valid_value_enters_and_leaves_without_a_trace(bench:
     empty = (Block.of(2000, np.full((365, 20), np.nan, np.float32)),)
     carry = bench.window("historical", 2000, None, empty)
     assert carry.years == ()
-    assert carry.skipped == ()
+    assert carry.coverage.skipped == ()
     for year in (2001, 2002, 2003):
         carry = bench.window("historical", year, carry, bench.read("historical", year))
     carry = bench.window("historical", 2004, carry, bench.read("historical", 2004), empty)
@@ -473,14 +474,14 @@ def test_a_skipped_year_is_remembered_until_it_leaves_the_window(bench: Bench) -
     bad = skipped(bench, 2001)
     carry = bench.window("historical", 2000, None, bench.read("historical", 2000))
     carry = bench.window("historical", 2001, carry, bad)
-    assert (carry.years, carry.skipped) == ((2000,), ((2001, bad.path),))
+    assert (carry.years, carry.coverage.skipped) == ((2000,), ((2001, bad.path),))
     for year in (2002, 2003, 2004):
         carry = bench.window(
             "historical", year, carry, *bench.answers(bench.step("historical", year))
         )
-    assert (carry.years, carry.skipped) == ((2002, 2003, 2004), ((2001, bad.path),))
+    assert (carry.years, carry.coverage.skipped) == ((2002, 2003, 2004), ((2001, bad.path),))
     carry = bench.window("historical", 2005, carry, bench.read("historical", 2005), bad)
-    assert (carry.years, carry.skipped) == ((2002, 2003, 2004, 2005), ())
+    assert (carry.years, carry.coverage.skipped) == ((2002, 2003, 2004, 2005), ())
 
 
 def test_a_year_that_entered_and_cannot_be_read_as_it_leaves_fails_the_chain(
@@ -508,12 +509,12 @@ def test_half_a_year_that_was_skipped_must_be_skipped_as_it_leaves(bench: Bench)
     half = (Block.of(2000, half),)
     other = Skipped("tas/other.nc", (2000,))
     carry = bench.window("historical", 2000, None, half, other)
-    assert (carry.years, carry.skipped) == ((2000,), ((2000, "tas/other.nc"),))
+    assert (carry.years, carry.coverage.skipped) == ((2000,), ((2000, "tas/other.nc"),))
     for year in (2001, 2002, 2003):
         carry = bench.window("historical", year, carry, bench.read("historical", year))
     enters = bench.read("historical", 2004)
     after = bench.window("historical", 2004, carry, enters, half, other)
-    assert (after.years, after.skipped) == ((2001, 2002, 2003, 2004), ())
+    assert (after.years, after.coverage.skipped) == ((2001, 2002, 2003, 2004), ())
     with pytest.raises(UnreadableFile, match=r"tas/other\.nc can be read now"):
         bench.window("historical", 2004, carry, enters, (block,))
 
@@ -668,8 +669,8 @@ def test_a_checkpoint_is_saved_marked_and_restored(bench: Bench) -> None:
     path = save(bench, "historical", 2004, carry)
     assert marks(bench) == {"historical": (2004, str(path))}
     again = tasks.restore(bench.chain.spec, bench.context, path)
-    assert (again.years, again.skipped) == (carry.years, carry.skipped)
-    np.testing.assert_array_equal(np.stack(again.terms), np.stack(carry.terms))
+    assert (again.years, again.coverage.skipped) == (carry.years, carry.coverage.skipped)
+    np.testing.assert_array_equal(np.stack(again.states["mean"]), np.stack(carry.states["mean"]))
 
 
 def test_a_superseded_checkpoint_is_neither_saved_nor_marked(bench: Bench) -> None:
@@ -683,7 +684,7 @@ def test_a_checkpoint_replaces_one_that_lacks_a_file(bench: Bench) -> None:
     save(earlier, "historical", 2004, walk_skipping(bench, [2002], 2004))
     path = save(bench, "historical", 2004, bench.walk("historical", 2004))
     again = tasks.restore(bench.chain.spec, bench.context, path)
-    assert (again.years, again.skipped) == ((2001, 2002, 2003, 2004), ())
+    assert (again.years, again.coverage.skipped) == ((2001, 2002, 2003, 2004), ())
 
 
 def test_a_chain_that_is_run_again_after_a_checkpoint_opens_what_is_left_and_no_more(

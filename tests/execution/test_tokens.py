@@ -6,14 +6,15 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import dask
 import distributed
 import pytest
 from dask._task_spec import Task
 from distributed.utils_test import gen_cluster, inc
 
-import climdask.tokens as tokens_module
+import climdask.execution.tokens as tokens_module
 from climdask.errors import ClusterError
-from climdask.tokens import PLUGIN, FileTokens, TokenHolder, add_tokens, check_scheduler
+from climdask.execution.tokens import PLUGIN, FileTokens, TokenHolder, add_tokens, check_scheduler
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # distributed's test cluster warns by itself
 
@@ -64,8 +65,6 @@ def submit(client: Any, names: list[str], seconds: float = 0.05) -> list[Any]:
         for name in names
         for n in (0, 1)
     }
-    import dask
-
     with dask.annotate(resources=NeedsToken()):
         futures: list[Any] = client.get(graph, list(graph), sync=False)
     return futures
@@ -95,6 +94,7 @@ async def test_each_token_is_visible_on_one_worker_and_a_group_shares_its_home(
 
 
 @gen_cluster(client=True, nthreads=TWO)
+@pytest.mark.slow
 async def test_tasks_run_where_their_token_is_and_the_scheduler_holds_the_restriction(
     c: Any, s: Any, a: Any, b: Any
 ) -> None:
@@ -106,6 +106,7 @@ async def test_tasks_run_where_their_token_is_and_the_scheduler_holds_the_restri
     assert ran == {t: plugin.owner[t] for t in TOKENS}
 
 
+@pytest.mark.slow
 @gen_cluster(client=True, nthreads=TWO)
 async def test_tasks_wait_without_tokens_and_wake_when_they_are_granted(
     c: Any, s: Any, a: Any, b: Any
@@ -119,6 +120,7 @@ async def test_tasks_wait_without_tokens_and_wake_when_they_are_granted(
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 2)])
+@pytest.mark.slow
 async def test_a_worker_that_joins_gets_a_group_but_no_token_in_use(c: Any, s: Any, a: Any) -> None:
     plugin = await install(c, s)
     futures = submit(c, GROUPS["pr"], seconds=0.2)
@@ -129,6 +131,39 @@ async def test_a_worker_that_joins_gets_a_group_but_no_token_in_use(c: Any, s: A
         assert set(visible(s).values()) == {1}
         assert {plugin.owner[t] for t in TOKENS} == {a.address, newcomer.address}
         await c.gather(futures)
+
+
+@gen_cluster(client=True, nthreads=TWO)
+async def test_a_token_stays_where_a_task_needs_it_until_that_has_ended(
+    c: Any, s: Any, a: Any, b: Any
+) -> None:
+    plugin = await install(c, s)
+    group, begun, go_on = plugin.groups["pr"], distributed.Event("begun"), distributed.Event("go")
+    old = group.home
+    (new,) = {a.address, b.address} - {old}
+    # The second task was sent to the worker as well, and waits there for the same token.
+    with dask.annotate(resources=NeedsToken()):
+        graph = {("pr-read", "file:pr0", n): Task(("pr-read", "file:pr0", n), wait) for n in (0, 1)}
+        futures = c.get(graph, list(graph), sync=False)
+    await begun.wait(timeout=5)
+    await until(lambda: len(s.workers[old].processing) == 2)
+    group.home, group.unsettled = new, True
+    for _ in range(3):
+        plugin.tick()
+        assert plugin.owner["file:pr0"] == old
+        assert {plugin.owner[t] for t in GROUPS["pr"] if t != "file:pr0"} == {new}
+        assert set(visible(s).values()) == {1}
+        assert plugin.waiting_for("pr") == "file tokens are still in use elsewhere"
+    await go_on.set()
+    assert await c.gather(futures) == [old, old]
+    await until(lambda: plugin.owner["file:pr0"] == new)
+    assert plugin.waiting_for("pr") == ""
+
+
+def wait() -> str:
+    distributed.Event("begun").set()
+    assert distributed.Event("go").wait(timeout=30)
+    return str(distributed.get_worker().address)
 
 
 @gen_cluster(client=True, nthreads=TWO)
@@ -195,6 +230,7 @@ async def test_tokens_of_a_driver_that_has_gone_are_given_back(
     assert not any(visible(s).values())
 
 
+@pytest.mark.slow
 @gen_cluster(client=True, nthreads=TWO)
 async def test_workers_serialize_tasks_of_one_token_by_themselves_too(
     c: Any, s: Any, a: Any, b: Any

@@ -8,19 +8,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-import climdask.cancelling
-from climdask.cancelling import Cancelling
+import climdask.running.cancelling
 from climdask.cli import main
-from climdask.heartbeat import Heartbeat
-from climdask.outputfolder import OutputFolder
-from climdask.processes import Job, Process
-from climdask.runstatus import SILENCE, judge, latest_run
+from climdask.errors import OutputError
+from climdask.monitoring.heartbeat import Heartbeat
+from climdask.monitoring.processes import Job, Process
+from climdask.monitoring.status import SILENCE, judge, latest_run
+from climdask.outputs.folder import OutputFolder
+from climdask.running.cancelling import Cancelling
 from tests.samples import write_archive
 from tests.statuses import RUN, elsewhere, gone, left
 from tests.workflows import small
@@ -47,8 +51,8 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("climdask.heartbeat.BEAT", 0.02)
-    monkeypatch.setattr("climdask.cancelling.LOOK", 0.02)
+    monkeypatch.setattr("climdask.monitoring.heartbeat.BEAT", 0.02)
+    monkeypatch.setattr("climdask.running.cancelling.LOOK", 0.02)
 
 
 def cancel(folder: OutputFolder, timeout: float = 30.0) -> tuple[int, list[str]]:
@@ -100,15 +104,17 @@ def test_a_run_of_another_host_is_asked_through_the_folder_and_stops(folder: Out
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
 @pytest.mark.parametrize("deaf", [False, True])
+@pytest.mark.slow
 def test_a_run_of_this_host_stops_also_if_it_does_not_look(
     deaf: bool, folder: OutputFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(climdask.cancelling, "HEARD", 0.5 if deaf else 60)
+    monkeypatch.setattr(climdask.running.cancelling, "HEARD", 0.5 if deaf else 60)
     archive = write_archive(tmp_path / "in", first=1985, last=2024, calendar="noleap")
     flow = small(archive.root, folder.root).model_dump(mode="json")
     (tmp_path / "workflow.yaml").write_text(json.dumps(flow))
     code = (
-        "import sys, time\nfrom climdask import cli, heartbeat, tasks\n"
+        "import sys, time\nfrom climdask import cli\nfrom climdask.execution import tasks\n"
+        "from climdask.monitoring import heartbeat\n"
         f"heartbeat.BEAT = {1000 if deaf else 0.05}\n"
         "real = tasks.window\n"
         "tasks.window = lambda *args: (time.sleep(0.3), real(*args))[1]\n"
@@ -147,11 +153,12 @@ def test_a_dead_run_loses_its_jobs_and_credentials_and_is_dead_no_more(
 
 
 @pytest.mark.parametrize(("system", "command"), [("pbs", "qdel 5"), ("lsf", "bkill 5")])
+@pytest.mark.slow
 def test_a_driver_in_a_batch_job_that_does_not_answer_is_ended_with_its_job(
     system: str, command: str, folder: OutputFolder, commands: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(climdask.cancelling, "HEARD", 0.1)
+    monkeypatch.setattr(climdask.running.cancelling, "HEARD", 0.1)
     left(folder, process=elsewhere(), job=Job(system, "5", batch=True), cluster="local")
     code, lines = cancel(folder, timeout=0.2)
     assert commands.read_text() == f"{command}\n"
@@ -189,3 +196,68 @@ def test_where_no_run_was_there_is_nothing_to_cancel(
 ) -> None:
     assert main(["cancel", str(tmp_path)]) == 2
     assert "no run is or was here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job", ["--help", "-u root", "all", "4242 4243", "4242;reboot", "", "\n1"])
+def test_what_is_no_id_of_a_job_is_never_given_to_the_batch_system(
+    job: str, folder: OutputFolder, commands: Path
+) -> None:
+    left(folder, process=gone(), jobs={job: "running"})
+    with pytest.raises(OutputError, match="ids of jobs"):
+        cancel(folder)
+    assert commands.read_text() == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may chown")
+def test_the_status_of_another_user_is_not_obeyed(folder: OutputFolder, commands: Path) -> None:
+    left(folder, process=gone(), jobs={"4242": "running"})
+    os.chown(folder.status(RUN), 65534, -1)
+    with pytest.raises(OutputError, match="belongs to another user, number 65534"):
+        cancel(folder)
+    assert commands.read_text() == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
+def test_a_process_that_is_no_run_is_not_ended() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        named = replace(
+            Process.own(), pid=other.pid, started=psutil.Process(other.pid).create_time()
+        )
+        assert named.is_alive
+        assert not named.terminate()
+        assert other.poll() is None
+        other.kill()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c.clear(),
+        lambda c: c["process"].update(pid=-1),
+        lambda c: c["process"].update(pid="1"),
+        lambda c: c["process"].update(started=float("nan")),
+        lambda c: c.update(process=[]),
+        lambda c: c.update(jobs=["1"]),
+        lambda c: c.update(chains={"a": 1}),
+        lambda c: c.update(state="done-and-done"),
+        lambda c: c.update(run="20260101T000000-ffffffff"),
+        lambda c: c.update(work=None),
+        lambda c: c.update(elapsed="long"),
+    ],
+)
+def test_a_status_that_no_run_has_written_is_told_with_its_file(
+    edit: Callable[[dict[str, Any]], object], folder: OutputFolder
+) -> None:
+    left(folder)
+    path = folder.status(RUN)
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(OutputError, match=r"status\.json: cannot be read .*delete it"):
+        judge(folder, RUN)
+
+
+def test_a_folder_in_the_place_of_a_status_is_told(folder: OutputFolder) -> None:
+    folder.status(RUN).mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"status\.json: cannot be read"):
+        judge(folder, latest_run(folder))

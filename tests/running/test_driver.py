@@ -15,18 +15,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import distributed
 import pytest
 import yaml
 from psutil import disk_partitions
 
-import climdask.workercheck
-from climdask.api import run
-from climdask.errors import ClusterError
-from climdask.profiles import LocalProfile
-from climdask.progress import RunProgress
-from tests.outputs import contents, leftovers
+import climdask.running.workercheck
+from climdask.errors import ClusterError, UnreadableFile
+from climdask.monitoring.progress import RunProgress
+from climdask.running.driver import log_traceback
+from climdask.running.run import run
+from climdask.settings.profiles import LocalProfile
+from tests.readback import contents, leftovers
 from tests.samples import Archive, write_archive
 from tests.workflows import small
 
@@ -62,6 +64,7 @@ def interrupting(progress: RunProgress) -> Iterator[None]:
     yield
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_the_users_cluster_as_it_was_and_can_go_on(
     archive: Archive, out: Path, tmp_path: Path, client: distributed.Client
 ) -> None:
@@ -85,6 +88,7 @@ def test_an_interrupted_run_leaves_the_users_cluster_as_it_was_and_can_go_on(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="process groups are of POSIX")
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_reaches_all_processes_and_is_answered_in_a_line(
     archive: Archive, out: Path, tmp_path: Path
 ) -> None:
@@ -114,22 +118,24 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_is_answered_in_a_line(
         ((climdask.__version__, True, True, False), "locks are not shared there: mount it with"),
     ],
 )
+@pytest.mark.slow
 def test_workers_that_cannot_do_the_job_are_refused(
     facts: tuple[str, bool, bool, bool], words: str, archive: Archive, out: Path,
     client: distributed.Client, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(climdask.workercheck, "_facts", lambda *_: facts)
+    monkeypatch.setattr(climdask.running.workercheck, "_facts", lambda *_: facts)
     with pytest.raises(ClusterError, match=f"workers tcp://.*, tcp://.*: .*{words}"):
         run(small(archive.root, out), client=client)
 
 
+@pytest.mark.slow
 def test_all_that_is_wrong_with_workers_is_told_at_once(
     archive: Archive, out: Path, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 1, "final", 0))
     monkeypatch.setattr(distributed, "__version__", "2026.3.0")
     monkeypatch.setattr(
-        climdask.workercheck, "_facts", lambda *_: (climdask.__version__, False, True, True)
+        climdask.running.workercheck, "_facts", lambda *_: (climdask.__version__, False, True, True)
     )
     with pytest.raises(ClusterError) as error:
         run(small(archive.root, out), client=client)
@@ -139,17 +145,19 @@ def test_all_that_is_wrong_with_workers_is_told_at_once(
         assert sum(words in line for line in lines) == 1
 
 
+@pytest.mark.slow
 def test_workers_without_this_climdask_are_refused(
     archive: Archive, out: Path, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lacking(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'climdask'")
 
-    monkeypatch.setattr(climdask.workercheck, "_facts", lacking)
+    monkeypatch.setattr(climdask.running.workercheck, "_facts", lacking)
     with pytest.raises(ClusterError, match=r"is lacking \(No module named 'climdask'\), and here"):
         run(small(archive.root, out), client=client)
 
 
+@pytest.mark.slow
 def test_a_scratch_in_memory_is_told(archive: Archive, out: Path, tmp_path: Path) -> None:
     shm = Path("/dev/shm")
     if not any(p.mountpoint == str(shm) and p.fstype == "tmpfs" for p in disk_partitions(all=True)):
@@ -161,18 +169,19 @@ def test_a_scratch_in_memory_is_told(archive: Archive, out: Path, tmp_path: Path
             run(small(archive.root, out, targets=[2020]), cluster=profile, report=told.append)
             shutil.rmtree(out)
     (note,) = [line for line in told if "scratch" in line]
-    assert note.startswith("note: worker tcp://")
+    assert note.startswith("note: worker tls://")
     assert f"scratch: {scratch}" in note
     assert "set scratch to a folder on a disk" in note
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_cannot_hold_tokens_is_refused_and_nothing_stays_on_its_workers(
     archive: Archive, out: Path, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(scheduler: object) -> None:
         raise ClusterError("not this scheduler")
 
-    monkeypatch.setattr("climdask.tokens.check_scheduler", refuse)
+    monkeypatch.setattr("climdask.execution.tokens.check_scheduler", refuse)
     with pytest.raises(ClusterError, match="not this scheduler"):
         run(small(archive.root, out), client=client)
     for plugins, resources in client.run(left_on_worker).values():
@@ -183,3 +192,28 @@ def test_a_scheduler_that_cannot_hold_tokens_is_refused_and_nothing_stays_on_its
 
 def left_on_worker(dask_worker: distributed.Worker) -> tuple[list[str], dict[str, float]]:
     return list(dask_worker.plugins), dict(dask_worker.state.total_resources)
+
+
+class FailedFuture:
+    """A task that failed on a worker, which sent its traceback."""
+
+    status = "error"
+
+    def exception(self) -> Exception:
+        return UnreadableFile("tas_2003.nc: cannot be read")
+
+    def traceback(self) -> TracebackType | None:
+        try:
+            raise self.exception()
+        except UnreadableFile as error:
+            return error.__traceback__
+
+
+def test_the_traceback_of_a_failed_task_is_logged_for_debug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "climdask")
+    log_traceback("m/r/g/tas", FailedFuture())
+    assert "m/r/g/tas failed:" in caplog.text
+    assert "Traceback" in caplog.text
+    assert "in traceback" in caplog.text

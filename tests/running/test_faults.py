@@ -14,12 +14,12 @@ import distributed
 import pytest
 import yaml
 
-from climdask.api import run
-from climdask.audit import audit
-from climdask.driver import Driver
-from climdask.outputfolder import OutputFolder
-from tests.faults import FlakyReads, PoisonReads
-from tests.outputs import contents, leftovers
+from climdask.inputs.audit import audit
+from climdask.outputs.folder import OutputFolder
+from climdask.running.driver import Driver
+from climdask.running.run import run
+from tests.faults import FlakyReads, LoopReads, PoisonReads
+from tests.readback import contents, leftovers
 from tests.samples import write_archive
 from tests.tools import wait_for
 from tests.workflows import small
@@ -55,6 +55,7 @@ def disturb(cluster: distributed.LocalCluster, client: distributed.Client, out: 
     cluster.scale(3)
 
 
+@pytest.mark.slow
 def test_two_runs_with_a_killed_worker_a_new_one_and_flaky_reads_leave_the_same_bits(
     archive: Path, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
@@ -89,6 +90,7 @@ def test_two_runs_with_a_killed_worker_a_new_one_and_flaky_reads_leave_the_same_
     assert not leftovers(one) + leftovers(two)
 
 
+@pytest.mark.slow
 def test_losing_a_worker_costs_at_most_a_window_and_the_years_since_the_checkpoint(
     archive: Path, out: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,9 +117,10 @@ def test_losing_a_worker_costs_at_most_a_window_and_the_years_since_the_checkpoi
     assert contents(out) == {k: v for k, v in undisturbed.items() if "/tas/" in k}
     # 25 years; a window of 5, a checkpoint every 4, and what was read ahead.
     extra = result.audit.opens - 25
-    assert 1 <= extra <= 5 + 4 + 2 * result.plan.workflow.lookahead
+    assert 1 <= extra <= 5 + 4 + 2 * result.plan.workflow.run.lookaheads[0]
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_readers_fails_its_own_chain_only(archive: Path, out: Path) -> None:
     poison = "tas_day_ACCESS-CM2_historical_r1i1p1f1_gn_2006.nc"
     with (
@@ -135,3 +138,26 @@ def test_a_file_that_kills_its_readers_fails_its_own_chain_only(archive: Path, o
     assert result.audit.holds
     rows = {row.id.rpartition("/")[2]: row.state for row in result.rows}
     assert rows == {"pr": "done", "tas": "failed", "tasmax": "done"}
+
+
+@pytest.mark.slow
+def test_a_file_that_makes_the_library_loop_fails_its_own_chain_only(
+    archive: Path, tmp_path: Path
+) -> None:
+    poison = next(archive.rglob("tas_day_*_2010.nc")).name
+    keys = {"checkpoint_every": 4, "open_timeout": 1.0}
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit="4GiB"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.register_plugin(LoopReads(poison))
+        result = run(
+            flow(archive, tmp_path / "out", variables=["pr", "tas"], run=keys), client=client
+        )
+    assert list(result.failures) == ["ACCESS-CM2/r1i1p1f1/gn/tas"]
+    said = result.failures["ACCESS-CM2/r1i1p1f1/gn/tas"]
+    for words in (poison, "3 processes died", "raise run.open_timeout"):
+        assert words in said
+    assert result.exit_code == 1

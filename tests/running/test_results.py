@@ -13,9 +13,9 @@ import pytest
 import xarray as xr
 
 import climdask
-from climdask.datasets import open_normals
 from climdask.errors import PlanError
-from climdask.results import RunResult
+from climdask.outputs.datasets import open_normals
+from climdask.running.results import RunResult
 from tests.samples import LAT, LON, Archive, write_archive
 from tests.workflows import EAST, small
 
@@ -55,6 +55,7 @@ def opened(result: RunResult) -> Iterator[xr.Dataset]:
 # ---------------------------------------------------------------- one dataset
 
 
+@pytest.mark.slow
 def test_one_dataset_holds_historical_hybrid_and_scenario_in_order(opened: xr.Dataset) -> None:
     assert opened["tas"].dims == ("target_year", "dayofyear", "lat", "lon")
     assert opened["target_year"].values.tolist() == TARGETS
@@ -65,6 +66,7 @@ def test_one_dataset_holds_historical_hybrid_and_scenario_in_order(opened: xr.Da
     assert opened["tas"].attrs["units"] == "K"
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_before_it_is_asked_for(opened: xr.Dataset) -> None:
     assert opened["tas"].chunks is not None
     assert opened["tas"].chunks[0] == (1,) * len(TARGETS)
@@ -139,6 +141,7 @@ def test_what_cannot_be_opened_is_told_with_what_there_is(
         assert word in str(error.value)
 
 
+@pytest.mark.slow
 def test_of_two_members_one_must_be_chosen(archive: Archive, tmp_path: Path) -> None:
     for member in ("r1i1p1f1", "r2i1p1f1"):
         write_archive(

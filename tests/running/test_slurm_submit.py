@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,20 +16,23 @@ import filelock
 import pytest
 import yaml
 
-from climdask import driverscript, submitview
-from climdask.api import run
 from climdask.cli import main
-from climdask.credentials import credentials_in, temporary_credentials
-from climdask.files import file_id
-from climdask.outputfolder import OutputFolder
-from climdask.submission import Submission, submissions
-from tests.outputs import contents, leftovers
+from climdask.clusters import driverscript
+from climdask.clusters.credentials import credentials_in, temporary_credentials
+from climdask.inputs.access import file_id
+from climdask.monitoring.terminal import ASK
+from climdask.outputs.folder import OutputFolder
+from climdask.running import submitview
+from climdask.running.run import plan, run
+from climdask.running.submission import Submission, submissions
+from climdask.running.submitview import told
+from tests.readback import contents, leftovers
 from tests.samples import Archive, write_archive
 from tests.sandbox import Sandbox
 from tests.tools import identity, wait_for
 from tests.workflows import small
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VARIABLES = ["pr", "tas"]
 JOB = {"cores": 1, "memory": "400MiB", "jobs": 2, "interface": "lo", "walltime": "01:00:00"}
 RUNNER = {"kind": "slurm-runner", **JOB}
@@ -168,6 +172,38 @@ def test_a_submitted_driver_makes_what_was_submitted(
     assert contents(Path("out")) == undisturbed, log_of(made)
     assert state_of(slurm, made.jobs[0])["ExitCode"] == "0:0"
     assert made.jobs == made.jobs[:1]
+
+
+@pytest.mark.parametrize("profile", [SLURM, RUNNER], ids=["driver", "runner"])
+def test_a_folder_of_any_name_works_and_the_logs_of_jobs_are_for_others_too(
+    profile: dict[str, Any], slurm: Sandbox, archive: Archive, undisturbed: dict[str, Any],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    place = tmp_path / "100%j 50%% it's $(touch pwned)"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    before = os.umask(0o022)
+    try:
+        assert main(["submit", *write(archive, profile), "--log", "run.log"]) == 0
+    finally:
+        os.umask(before)
+    wait_for_the_end(slurm)
+    made = submitted()
+    assert contents(Path("out")) == undisturbed, log_of(made)
+    assert {p.name for p in place.iterdir()} >= {"out", "run.log"}
+    assert "pwned" not in {p.name for p in place.rglob("*")}
+    assert [p.name for p in tmp_path.iterdir() if p != place] == []
+    # The log tells all but the address of the dashboard.
+    (address,) = place.glob("out/.climdask/runs/*/dashboard")
+    secret = address.read_text().split("/")[3].encode()
+    assert f"dashboard: {ASK}" in log_of(made)
+    files = [p for p in place.rglob("*") if p.is_file() and secret in p.read_bytes()]
+    assert {p.stat().st_mode & 0o777 for p in files} == {0o600}
+    # What was printed to be copied can be copied.
+    capfd.readouterr()
+    (watch,) = [line for line in told(made, plan("workflow.yaml")) if line.startswith("watch:")]
+    assert main(shlex.split(watch.partition(":")[2])[1:]) == 0
+    assert "done" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("profile", [SLURM, RUNNER], ids=["driver", "runner"])

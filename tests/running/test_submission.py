@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from climdask.config import Workflow, load
-from climdask.driverscript import driver_script, runner_script, saving_time
+from climdask.clusters.driverscript import driver_script, runner_script, saving_time
+from climdask.clusters.slurmrunner import Meeting, Rank, this_rank
+from climdask.clusters.tunnel import tunnel
 from climdask.errors import ClusterError, ConfigError
-from climdask.files import default_lock_dir
-from climdask.outputfolder import OutputFolder
-from climdask.plan import Limits
-from climdask.profiles import BatchProfile, SlurmRunnerProfile, load_profile
-from climdask.signals import answer_signals, told_to_stop
-from climdask.slurmrunner import Meeting, Rank, this_rank
-from climdask.submission import (
+from climdask.inputs.access import default_lock_dir
+from climdask.outputs.folder import OutputFolder
+from climdask.planning.plan import Limits
+from climdask.running.signals import answer_signals, told_to_stop
+from climdask.running.submission import (
     Submission,
     TimeIsUp,
     batch_profile,
@@ -31,9 +30,10 @@ from climdask.submission import (
     stopping,
     submissions,
 )
-from climdask.tunnel import tunnel
+from climdask.settings.profiles import BatchProfile, SlurmRunnerProfile, load_profile
+from climdask.settings.workflow import Workflow, load
 
-SHIPPED = sorted((Path(__file__).parents[1] / "workflows").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))
 LIMITS = Limits(1 << 30, 3, 2)
 STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}
 
@@ -180,7 +180,7 @@ def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submission:
     content = {"kind": "slurm", "cores": 1, "memory": "1GiB", "driver": {"resubmit": 2}}
     made.cluster.write_text(yaml.safe_dump(content))
     ids = iter(("11", "12", "13", "14"))
-    monkeypatch.setattr("climdask.submission.submit_script", lambda *_: next(ids))
+    monkeypatch.setattr("climdask.running.submission.submit_script", lambda *_: next(ids))
     made.submit()
     return made
 
@@ -205,7 +205,7 @@ def test_a_next_job_that_is_refused_is_told(
     def refuse(*_: object) -> str:
         raise ClusterError("no more jobs today")
 
-    monkeypatch.setattr("climdask.submission.submit_script", refuse)
+    monkeypatch.setattr("climdask.running.submission.submit_script", refuse)
     assert "the next job is refused: no more jobs today; submit again" in submission.follow()
 
 
@@ -246,6 +246,7 @@ def test_a_run_that_ends_otherwise_is_not_followed(
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_who_is_told_to_stop_is_not_stopped_again(submission: Submission) -> None:
     def save_for_long() -> None:
         try:

@@ -1,0 +1,1 @@
+"""A chain's tasks, and who runs them."""
