@@ -1,7 +1,8 @@
-"""Credentials of a run: TLS for scheduler, workers and client, in a private folder.
+"""Credentials of a run: TLS for scheduler, workers and client.
 
-Whoever reaches a Dask scheduler runs code as its user, so on anything but loopback nobody gets in
-without them. Only paths of files are ever handed on; the files are for their owner alone.
+Whoever reaches a Dask scheduler runs code as its user, so nobody gets in without them; on loopback
+too, which all users of a host share. On this machine they are handed on in memory. For other hosts
+they are in a private folder, and only paths are handed on; the files are for their owner alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 import distributed
 
 from climdask.errors import ClusterError
-from climdask.profiles import SecurityFiles
+from climdask.plaintext import command
+from climdask.settings.profiles import SecurityFiles
 
 
 @dataclass(frozen=True)
@@ -53,19 +55,18 @@ class Credentials:
         return cls(*(Path(paths[name]) for name in ("ca_file", "cert", "key")))
 
 
+def credentials_in_memory() -> distributed.Security:
+    """Make credentials for processes that this one starts; no file of them stays."""
+    return distributed.Security.temporary()
+
+
 def temporary_credentials(folder: Path) -> Credentials:
     """Make credentials in a new folder, 0700; its files have 0600.
 
     Raises:
-        ClusterError: the folder cannot be made, or cryptography is not installed.
+        ClusterError: the folder cannot be made.
     """
-    try:
-        made = distributed.Security.temporary()
-    except ImportError:
-        raise ClusterError(
-            "credentials need cryptography, which is not installed; install it with: "
-            'pip install "climdask[slurm]"'
-        ) from None
+    made = credentials_in_memory()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,7 +99,8 @@ def site_credentials(files: SecurityFiles) -> Credentials:
             )
     if found.key.stat().st_mode & 0o077:
         raise ClusterError(
-            f"cluster: security.key: others can read {found.key}; make it private: chmod 600"
+            f"cluster: security.key: others can read {found.key}; make it private: "
+            f"{command('chmod', '600', found.key)}"
         )
     return found
 

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import dask
-
-from climdask.clusters import batch_limits
-from climdask.jobscript import SYSTEMS, job_header, python_of, setup_lines
-from climdask.plan import Limits
-from climdask.profiles import BatchProfile, SlurmRunnerProfile, seconds_of
-from climdask.tunnel import login_host
+from climdask.clusters.amounts import bytes_of
+from climdask.clusters.batchsystems import system_of
+from climdask.clusters.jobscript import job_header, python_of, setup_lines
+from climdask.clusters.local import batch_limits
+from climdask.clusters.tunnel import LOGIN, login_host
+from climdask.planning.plan import Limits
+from climdask.settings.profiles import BatchProfile, SlurmRunnerProfile, seconds_of
 
 SAVING = 300.0  # seconds before the walltime in which a run stops and its job follows itself
 
@@ -34,10 +34,10 @@ def driver_script(
     the SIGTERM of scancel, after which no job may follow.
 
     Raises:
-        UserError: dask-jobqueue is not installed, or a key is wrong.
+        UserError: dask-jobqueue is not installed, a key is wrong, or a path has a control
+            character, which would begin a new line of the script.
     """
-    system = SYSTEMS[profile.kind]
-    again = f"{system.submit}{' <' if profile.kind == 'lsf' else ''} {script}"
+    again = system_of(profile.kind).submit_line(script)
     if isinstance(profile, SlurmRunnerProfile):
         header, launch, walltime = _allocation(profile, script.parent, limits)
     else:
@@ -50,7 +50,7 @@ def driver_script(
         f"# Made by climdask submit; what stops before its end goes on with: {again}",
         f"cd {shlex.quote(str(Path.cwd()))}",
         *setup_lines(profile),
-        f"export CLIMDASK_LOGIN={shlex.quote(login_host())}",
+        f"export {LOGIN}={shlex.quote(login_host())}",
         f"exec {launch}{python_of(profile)} -m climdask.cli {shlex.join(map(str, command))} "
         f"--stop-after $(({stop_after:.0f} - SECONDS))",
         "",
@@ -85,6 +85,7 @@ def _driver_job(profile: BatchProfile, logs: Path) -> tuple[str, str, str]:
         "jobs": 1,
         **{key: getattr(driver, key) for key in ("walltime", "cores", "memory")},
     }
+    bytes_of(driver.memory, "driver.memory")
     header = job_header(profile.model_copy(update=changes), logs=logs, name="climdask-driver")
     return header, "", driver.walltime
 
@@ -93,7 +94,7 @@ def _allocation(profile: SlurmRunnerProfile, logs: Path, limits: Limits) -> tupl
     """Return header, launcher and walltime of an allocation for all ranks, which are alike."""
     ranks = limits.workers + 2  # driver and scheduler besides
     limits = batch_limits(profile, limits.workers)
-    memory = dask.utils.parse_bytes(profile.memory) // profile.processes
+    memory = bytes_of(profile.memory) // profile.processes
     per_core = math.ceil(memory / limits.threads / 2**20)
     own = (f"--ntasks={ranks}", f"--mem-per-cpu={per_core}M")
     changes = {

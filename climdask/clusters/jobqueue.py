@@ -12,7 +12,7 @@ import itertools
 import logging
 import math
 import os
-import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,38 +29,39 @@ from typing import Any
 import dask
 import distributed
 
-from climdask.clusters import batch_limits, dashboard_address, scheduler_settings
-from climdask.credentials import (
+from climdask.clusters.batchsystems import system_of
+from climdask.clusters.credentials import (
     Credentials,
     remove_credentials,
     site_credentials,
     temporary_credentials,
 )
-from climdask.errors import ClusterError
-from climdask.gridengine import qstat
-from climdask.jobscript import (
-    SYSTEMS,
+from climdask.clusters.jobscript import (
     check_programs,
     example_job,
     import_jobqueue,
     inheritable,
+    interface_of,
     job_class,
     job_options,
     jobqueue_defaults,
 )
-from climdask.jobwatch import Ask, JobWatch, named, squeue
-from climdask.outputfolder import OutputFolder
-from climdask.plan import Limits
-from climdask.profiles import BatchProfile
-from climdask.progress import RunProgress
-from climdask.tunnel import tunnel
+from climdask.clusters.jobwatch import JobWatch, named
+from climdask.clusters.local import batch_limits, dashboard_address, scheduler_settings
+from climdask.clusters.privatescheduler import Scheduler, prefix_of, secret_link
+from climdask.clusters.scratch import private_folder, temporary_folder
+from climdask.clusters.tunnel import tunnel
+from climdask.errors import ClusterError
+from climdask.monitoring.links import dashboard_link
+from climdask.monitoring.progress import RunProgress
+from climdask.outputs.folder import OutputFolder
+from climdask.planning.plan import Limits
+from climdask.settings.profiles import BatchProfile
 
 AT_ONCE = 4  # submissions, so that the batch system is not flooded
 LOOK_INTERVAL = 0.5  # seconds between two looks at the workers
 RETRY = 60.0  # seconds until a refused replacement is tried again
 CLOSE_TIMEOUT = 60.0  # seconds
-
-_ASK: Mapping[str, Ask] = {"slurm": squeue, "sge": qstat}
 
 
 @dataclass
@@ -92,7 +93,7 @@ class JobCluster:
         wanted = max(1, min(self.profile.jobs, math.ceil(workers / self.profile.processes)))
         for self.wanted in sorted({1, wanted}):  # one first: a refusal is told once
             if words := self._submit():
-                raise ClusterError(f"{SYSTEMS[self.profile.kind].title} refuses the job\n{words}")
+                raise ClusterError(f"{system_of(self.profile.kind).title} refuses the job\n{words}")
 
     def wait_for_worker(self) -> None:
         """Wait until a worker is there, however long the queue is.
@@ -192,7 +193,7 @@ class JobCluster:
         if not ids:
             return
         self.watch.cancelled |= ids
-        command = [SYSTEMS[self.profile.kind].cancel, *sorted(ids)]
+        command = [system_of(self.profile.kind).cancel, *sorted(ids)]
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         except (OSError, subprocess.SubprocessError) as error:
@@ -200,7 +201,7 @@ class JobCluster:
                 return
             said = getattr(error, "stderr", "") or getattr(error, "stdout", "")
             words = str(said or error).strip()
-            self.report(f"note: jobs may be left ({words}); cancel them: {' '.join(command)}")
+            self.report(f"note: jobs may be left ({words}); cancel them: {shlex.join(command)}")
 
 
 @contextmanager
@@ -231,7 +232,7 @@ def open_jobs(
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ClusterError(f"cluster: logs: {logs} cannot be made ({error.strerror})") from None
-    watch = JobWatch(progress, report, _ASK.get(profile.kind), profile.pending_after, logs)
+    watch = JobWatch(progress, report, system_of(profile.kind).ask, profile.pending_after, logs)
     temporary = folder.tls(run_id)
     with ExitStack() as stack:
         if profile.security is None:
@@ -279,16 +280,6 @@ def _settings(profile: BatchProfile) -> dict[str, Any]:
     return {**jobqueue_defaults(), **settings}
 
 
-def secret_link() -> str:
-    """Return where a page is for who knows its address; others may be on the scheduler's host."""
-    return f"http://localhost:{{port}}/{secrets.token_hex(8)}/status"
-
-
-def prefix_of(link: str) -> str | None:
-    """Return what stands before the names of a dashboard's pages in their addresses."""
-    return "/".join(link.split("/")[3:-1]) or None
-
-
 def _start(
     profile: BatchProfile,
     credentials: Credentials,
@@ -303,12 +294,15 @@ def _start(
         try:
             cluster = _cluster_class()(
                 job_cls=_submitting(profile, limits, watch),
+                scheduler_cls=Scheduler,
                 name="climdask",
                 security=credentials.security,
                 protocol="tls://",
-                interface=profile.interface,
+                interface=interface_of(profile),
                 silence_logs=logging.CRITICAL,
                 scheduler_options={
+                    "interface": profile.interface,
+                    "local_directory": str(private_folder(temporary_folder())),
                     "port": free_port(profile.scheduler_ports),
                     "dashboard": profile.dashboard != "off",
                     "dashboard_address": dashboard_address(profile.dashboard),
@@ -316,13 +310,15 @@ def _start(
                 },
                 **job_options(profile, watch.logs, credentials),
             )
-            client = distributed.Client(cluster, set_as_default=False)
+            client = distributed.Client(
+                cluster, security=credentials.security, set_as_default=False
+            )
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(f"cluster: the Dask scheduler does not start: {error}") from error
     watch.progress.scheduler = cluster.scheduler_address
-    if client.dashboard_link:
-        watch.progress.dashboard = client.dashboard_link
-        watch.progress.tunnel = tunnel(client.dashboard_link, socket.gethostname())
+    if link := dashboard_link(client)[0]:
+        watch.progress.dashboard = link
+        watch.progress.tunnel = tunnel(link, socket.gethostname())
     return JobCluster(profile, cluster, client, watch, report)
 
 
@@ -371,6 +367,12 @@ def speaking(base: Any) -> Any:
             # bsub's words are wanted too.
             command = [word.removesuffix(" 2> /dev/null") for word in command]
             return str(await base._call(command, env=inheritable(os.environ), **more))
+
+        async def _submit_job(self, script_filename: str) -> Any:
+            # LSF's reads it through a shell.
+            through_shell = getattr(self, "use_stdin", False)
+            name = shlex.quote(script_filename) if through_shell else script_filename
+            return await super()._submit_job(name)
 
     return Job
 

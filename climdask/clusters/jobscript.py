@@ -6,7 +6,6 @@ to be installed.
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import shutil
@@ -14,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -23,11 +21,14 @@ from typing import Any
 import dask
 import yaml
 
-from climdask.clusters import ALLOCATION, WORKER_SETTINGS, batch_limits
-from climdask.credentials import Credentials, credentials_in
+from climdask.clusters.amounts import bytes_of
+from climdask.clusters.batchsystems import SYSTEMS, BatchSystem, system_of
+from climdask.clusters.credentials import Credentials, credentials_in
+from climdask.clusters.local import ALLOCATION, WORKER_SETTINGS, batch_limits
 from climdask.errors import ClusterError, ConfigError
-from climdask.plan import Limits
-from climdask.profiles import BatchProfile, HTCondorProfile, seconds_of
+from climdask.plaintext import check_no_controls, one_line
+from climdask.planning.plan import Limits
+from climdask.settings.profiles import BatchProfile, seconds_of
 
 # Seconds that a worker looks for its scheduler: what is left of a dead run ends by itself.
 DEATH_TIMEOUT = 60
@@ -43,81 +44,34 @@ ENVIRONMENT: Mapping[str, str] = {
     "HDF5_USE_FILE_LOCKING": "FALSE",
     **{key: str(n) for key, n in ALLOCATION.items()},
     **{
-        f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": value
+        f"DASK_{key.upper().replace('.', '__').replace('-', '_')}": str(value)
         for key, value in WORKER_SETTINGS.items()
     },
 }
 
-# Set in a job of one of these systems.
-_INSIDE = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID", "OAR_JOB_ID", "_CONDOR_JOB_AD")
 
-
-@dataclass(frozen=True)
-class BatchSystem:
-    """How a batch system is spoken to.
-
-    Attributes:
-        title: its name.
-        cluster: name of its class in dask-jobqueue, whose job class writes the script.
-        submit, cancel: its programs.
-        account: dask-jobqueue's keyword for the account; empty if it has none.
-        directives: lines of every job's header, with ``{logs}`` for the folder of logs: one log
-            for a job, named by its id, and a job that fails is not started again by itself.
-    """
-
-    title: str
-    cluster: str
-    submit: str
-    cancel: str
-    account: str
-    directives: tuple[str, ...]
-
-
-_SLURM = BatchSystem(
-    "SLURM", "SLURMCluster", "sbatch", "scancel", "account",
-    ("--output={logs}/%j.log", "--no-requeue"),
-)  # fmt: skip
-SYSTEMS: Mapping[str, BatchSystem] = {
-    "slurm": _SLURM,
-    "slurm-runner": _SLURM,
-    "pbs": BatchSystem(
-        "PBS", "PBSCluster", "qsub", "qdel", "account", ("-j oe", "-o {logs}/", "-r n"),
-    ),
-    "lsf": BatchSystem(
-        "LSF", "LSFCluster", "bsub", "bkill", "project", ("-o {logs}/%J.log", "-rn"),
-    ),
-    "sge": BatchSystem(
-        # Its own default shell is csh, which understands no word of the script.
-        "Grid Engine", "SGECluster", "qsub", "qdel", "project",
-        ("-S /bin/bash", "-o {logs}/", "-r no"),
-    ),
-    "oar": BatchSystem(
-        "OAR", "OARCluster", "oarsub", "oardel", "project",
-        ("-O {logs}/%jobid%.log", "-E {logs}/%jobid%.log"),
-    ),
-    "htcondor": BatchSystem(
-        "HTCondor", "HTCondorCluster", "condor_submit", "condor_rm", "",
-        ("Output = {logs}/$(ClusterId).log", "Error = {logs}/$(ClusterId).err",
-         "Log = {logs}/$(ClusterId).events", "Stream_Output = True", "Stream_Error = True"),
-    ),
-}  # fmt: skip
+# Dask imports from its folder for what does not fit in memory, and in the node's folder for
+# temporary files it would take one that another user has made.
+OWN_SCRATCH = (
+    'export DASK_TEMPORARY_DIRECTORY="$(mktemp -d)"; '
+    """trap 'rm -rf "$DASK_TEMPORARY_DIRECTORY"' EXIT"""
+)
 
 
 def inside_job() -> bool:
     """Whether this process runs in a job of a batch system, and not on a login node."""
-    return any(name in os.environ for name in _INSIDE)
+    return any(system.inside_variable in os.environ for system in SYSTEMS.values())
 
 
 def inheritable(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for submitting a job.
 
-    Inside a job of SLURM what that job was given is left out, or ``--mem`` of the new one would
-    collide with ``--mem-per-cpu`` of this one.
+    Inside a job what that job was given is left out, where the new one would obey it.
     """
-    if "SLURM_JOB_ID" not in environ:
-        return dict(environ)
-    own = ("SLURM_", "SBATCH_")
-    return {k: v for k, v in environ.items() if k == "SLURM_CONF" or not k.startswith(own)}
+    inside = [system for system in SYSTEMS.values() if system.inside_variable in environ]
+    own = tuple(beginning for system in inside for beginning in system.kept_back)
+    kept = {name for system in inside for name in system.handed_on}
+    return {k: v for k, v in environ.items() if k in kept or not k.startswith(own)}
 
 
 def setup_lines(profile: BatchProfile) -> list[str]:
@@ -129,8 +83,14 @@ def setup_lines(profile: BatchProfile) -> list[str]:
     return [
         *(modules if profile.modules else ()),
         *profile.prologue,
-        "export " + " ".join(f"{key}={value}" for key, value in ENVIRONMENT.items()),
+        "export " + " ".join(f"{key}={shlex.quote(value)}" for key, value in ENVIRONMENT.items()),
     ]
+
+
+def scratch_lines(profile: BatchProfile) -> list[str]:
+    """Return the shell line for a folder of the job's own, where nobody has chosen another."""
+    chosen = profile.scratch or dask.config.get("temporary-directory", None)
+    return [] if chosen else [OWN_SCRATCH]
 
 
 def python_of(profile: BatchProfile) -> str:
@@ -179,62 +139,60 @@ def job_options(profile: BatchProfile, logs: Path, credentials: Credentials) -> 
     Raises:
         ConfigError: a key says what the batch system cannot do.
     """
-    system = SYSTEMS[profile.kind]
-    own = [_with_logs(line, logs, profile.kind) for line in system.directives]
+    system = system_of(profile.kind)
+    quoted = shlex.quote if system.shell_script else str
+    folder = _literal(logs, system)
+    own = [_with_logs(line, folder, system) for line in system.directives]
     options: dict[str, Any] = {
         "cores": profile.cores,
-        "memory": dask.utils.parse_bytes(profile.memory),
+        "memory": bytes_of(profile.memory),
         "processes": profile.processes,
         "python": python_of(profile),
         "death_timeout": DEATH_TIMEOUT,
         # Expanded where the job runs.
         "local_directory": f'"{profile.scratch}"' if profile.scratch else None,
         "job_name": "climdask",
-        "job_script_prologue": setup_lines(profile),
+        "job_script_prologue": [*setup_lines(profile), *scratch_lines(profile)],
         "worker_extra_args": worker_arguments(profile, credentials),
         "job_extra_directives": [*own, *profile.directives],
     }
-    if isinstance(profile, HTCondorProfile):
-        return options | _htcondor(profile, options["job_extra_directives"])
-    options |= {"queue": profile.partition, "walltime": _clock(profile)}
-    if profile.account is not None:
-        options[system.account] = profile.account
-    if system is _SLURM:
-        # dask-jobqueue rounds up to whole GiB, which can be more than a node has.
-        options["job_mem"] = f"{math.ceil(options['memory'] / 2**20)}M"
-    if profile.kind == "oar":  # which property holds a core's memory is the site's affair
-        options["memory_per_core_property_name"] = "not_applicable"
-    return options
+    if system.queue:
+        options[system.queue] = profile.partition and quoted(profile.partition)
+    if system.walltime:
+        options["walltime"] = system.walltime(seconds_of(profile.walltime))
+    if system.account and profile.account is not None:
+        options[system.account] = quoted(profile.account)
+    return {**options, **system.more_options(profile, options)}
 
 
-def _with_logs(line: str, logs: Path, kind: str) -> str:
-    """Put the folder of logs into a line of the header, whose words may have blanks."""
-    if kind == "htcondor":  # a value ends with its line
-        return line.replace("{logs}", str(logs))
-    return " ".join(shlex.quote(word.replace("{logs}", str(logs))) for word in line.split())
+def _literal(logs: Path, system: BatchSystem) -> str:
+    """Return the folder of logs as it is written into the header of a job.
 
-
-def _clock(profile: BatchProfile) -> str:
-    """Return the walltime as the batch system writes it; hours may be more than 24."""
-    seconds = seconds_of(profile.walltime)
-    if profile.kind == "lsf":
-        return f"{seconds // 3600}:{math.ceil(seconds % 3600 / 60):02}"
-    return f"{seconds // 3600:02}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
-
-
-def _htcondor(profile: HTCondorProfile, directives: list[str]) -> dict[str, Any]:
-    if profile.partition is not None:
-        raise ConfigError(
-            f"cluster: partition: {profile.partition}: HTCondor has none; say what a job needs in "
-            'directives, such as "Requirements = …"'
+    Raises:
+        ConfigError: it has characters that mean something there.
+    """
+    cure = "expected a folder without it: change logs in the cluster profile, or output.root"
+    try:
+        check_no_controls(str(logs))
+        return system.literal(str(logs))
+    except ValueError as error:
+        said = str(error)
+        what = (
+            said if len(said) > 1 else f'has "{said}", which {system.title} does not take as it is'
         )
-    account = [f"accounting_group = {profile.account}"] if profile.account else []
-    pairs = [line.partition("=") for line in (*account, *directives)]
-    lacking = [key for key, equals, _ in pairs if not equals]
-    if lacking:
-        raise ConfigError(f'cluster: directives: "{lacking[0]}": expected "key = value"')
-    extra = {key.strip(): value.strip() for key, _, value in pairs}
-    return {"disk": dask.utils.parse_bytes(profile.disk), "job_extra_directives": extra}
+        raise ConfigError(f"cluster: logs: {one_line(str(logs))}: {what}; {cure}") from None
+
+
+def _with_logs(line: str, logs: str, system: BatchSystem) -> str:
+    """Put the folder of logs into a line of the header, whose words may have blanks."""
+    if not system.shell_script:  # a value ends with its line
+        return line.replace("{logs}", logs)
+    return " ".join(shlex.quote(word.replace("{logs}", logs)) for word in line.split())
+
+
+def interface_of(profile: BatchProfile) -> str | None:
+    """Return the network interface of the workers, quoted for a shell."""
+    return profile.interface and shlex.quote(profile.interface)
 
 
 # ---------------------------------------------------------------- dask-jobqueue
@@ -290,8 +248,7 @@ def job_class(profile: BatchProfile, limits: Limits) -> Any:
     Raises:
         ClusterError: dask-jobqueue is not installed.
     """
-    system = SYSTEMS[profile.kind]
-    base = getattr(import_jobqueue(), system.cluster).job_cls
+    base = system_of(profile.kind).job_class(import_jobqueue())
 
     class Job(base):  # type: ignore[misc, valid-type]
         worker_process_threads = limits.threads
@@ -310,7 +267,7 @@ def check_programs(profile: BatchProfile) -> None:
     Raises:
         ClusterError: they are not there.
     """
-    system = SYSTEMS[profile.kind]
+    system = system_of(profile.kind)
     for program in (system.submit, system.cancel):
         if shutil.which(program) is None:
             raise ClusterError(
@@ -369,7 +326,7 @@ def example_job(
         UserError: dask-jobqueue is not installed, or a key is wrong.
     """
     options = job_options(profile, logs, credentials or credentials_in(logs.parent / "tls"))
-    options |= {"interface": profile.interface, "protocol": "tls://", **more}
+    options |= {"interface": interface_of(profile), "protocol": "tls://", **more}
     limits = batch_limits(profile, profile.jobs * profile.processes)
     with dask.config.set(jobqueue_defaults()), ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())

@@ -6,13 +6,14 @@ that ends in the queue, or before its worker comes, would be waited for without 
 
 from __future__ import annotations
 
-import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from climdask.progress import RunProgress, clock
+from climdask.clusters.batchsystems import Ask
+from climdask.monitoring.progress import RunProgress, clock
+from climdask.plaintext import quantity
 
 LOST_AFTER = 10.0  # seconds without a worker; its nanny restarts one that died
 ASK_INTERVAL = 60.0  # seconds between two questions to the batch system
@@ -28,22 +29,6 @@ _CURES = {
     "OUT_OF_MEMORY": "; raise memory in the profile if that goes on",
     "TIMEOUT": "; raise walltime in the profile if that goes on",
 }
-
-# State and reason of jobs by id, in the batch system's words; None if it does not answer.
-Ask = Callable[[Collection[str]], Mapping[str, tuple[str, str]] | None]
-
-
-def squeue(ids: Collection[str]) -> dict[str, tuple[str, str]] | None:
-    """Ask SLURM for jobs by their ids, also for those that have ended a short time ago."""
-    command = ["squeue", "-h", "-t", "all", "-o", "%i|%T|%r", "-j", ",".join(ids)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode and "Invalid job id" not in done.stderr:
-        return None
-    lines = [line.split("|") for line in done.stdout.splitlines()]
-    return {job: (state, reason) for job, state, reason in lines}
 
 
 @dataclass
@@ -141,8 +126,8 @@ class JobWatch:
         self.losses += losses
         if self.losses > MAX_LOSSES:
             self.fatal = (
-                f"{self.losses} jobs in a row were lost, and nothing was done meanwhile; see their "
-                f"logs in {self.logs}"
+                f"{quantity(self.losses, 'job was')} lost in a row, and nothing was done "
+                f"meanwhile; see their logs in {self.logs}"
             )
 
     # ------------------------------------------------------------ what the batch system says

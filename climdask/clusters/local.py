@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ import distributed
 from dask.system import CPU_COUNT
 from distributed.system import MEMORY_LIMIT
 
+from climdask.clusters.amounts import bytes_of
+from climdask.clusters.credentials import credentials_in_memory, site_credentials
+from climdask.clusters.dasksettings import check_scratch, local_settings, safe_settings
+from climdask.clusters.privatescheduler import Scheduler, new_secret, with_secret
+from climdask.clusters.scratch import private_folder, temporary_folder
+from climdask.clusters.starting import check_loopback, reason, started
 from climdask.errors import ClusterError, ConfigError
-from climdask.plan import Limits
-from climdask.profiles import BatchProfile, ExternalProfile, LocalProfile, Profile
+from climdask.plaintext import command
+from climdask.planning.plan import Limits
+from climdask.settings.profiles import BatchProfile, ExternalProfile, LocalProfile, Profile
 
 # What a job takes beside its workers: the process that starts them, and its shell (78 MiB).
 NANNY_BYTES = 96 << 20
@@ -38,9 +46,11 @@ MIN_WORKER_BYTES = 256 << 20
 ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": 64 << 20, "MALLOC_MMAP_THRESHOLD_": 8 << 20}
 
 # Tasks take a tenth of a second and more: looking at them 100 times a second only costs.
+# What a worker tells of itself is on the scheduler's page; it serves no page of its own.
 WORKER_SETTINGS = {
     "distributed.worker.profile.interval": "100ms",
     "distributed.admin.tick.interval": "100ms",
+    "distributed.worker.http.routes": [],
 }
 
 # Ctrl-C, the end of a terminal, and a batch system that ends a job reach every process; the run
@@ -80,14 +90,8 @@ def local_limits(
     workers = profile.workers or max(1, min(homes, cores // cores_per_variable))
     at_least = 1 if profile.cores else min(cores, 2)
     threads = profile.threads or max(cores_per_variable, cores // workers, at_least)
-    try:
-        given = profile.memory is not None
-        memory = dask.utils.parse_bytes(profile.memory) if given else machine.memory
-    except ValueError:
-        raise ConfigError(
-            f'cluster: memory: "{profile.memory}" is no amount; expected such as "16GiB"'
-        ) from None
-    if given and memory < workers * MIN_WORKER_BYTES:
+    memory = machine.memory if profile.memory is None else bytes_of(profile.memory)
+    if profile.memory is not None and memory < workers * MIN_WORKER_BYTES:
         raise ConfigError(
             f"cluster: memory: {profile.memory} is too little for {workers} worker processes; "
             f"each needs {MIN_WORKER_BYTES >> 20} MiB or more: raise memory, or lower workers"
@@ -101,12 +105,7 @@ def batch_limits(profile: BatchProfile, homes: int) -> Limits:
     Raises:
         ConfigError: ``memory`` is no amount of memory, or too little for a worker.
     """
-    try:
-        memory = (dask.utils.parse_bytes(profile.memory) - NANNY_BYTES) // profile.processes
-    except ValueError:
-        raise ConfigError(
-            f'cluster: memory: "{profile.memory}" is no amount; expected such as "16GiB"'
-        ) from None
+    memory = (bytes_of(profile.memory) - NANNY_BYTES) // profile.processes
     if memory < MIN_WORKER_BYTES:
         raise ConfigError(
             f"cluster: memory: {profile.memory} is too little for {profile.processes} workers in "
@@ -150,34 +149,61 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         with _external(profile) as client:
             yield client
         return
-    if isinstance(profile, BatchProfile):  # jobs belong to a run: climdask.jobqueue
+    if isinstance(profile, BatchProfile):  # jobs belong to a run: climdask.clusters.jobqueue
         raise TypeError(profile)
+    check_loopback()
+    security, secret = credentials_in_memory(), new_secret()
     settings: dict[str, Any] = {
+        **local_settings(),
+        "distributed.dashboard.link": with_secret(secret),
         **scheduler_settings(profile.dashboard),
         "distributed.worker.preload": [DEAF],
         **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in ALLOCATION.items()},
     }
-    if profile.scratch:
-        settings["temporary-directory"] = _scratch(profile.scratch.expanduser())
+    settings["temporary-directory"] = str(private_folder(_scratch(profile)))
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
         try:
             with _deaf_to_hangup():
-                cluster = distributed.LocalCluster(
-                    n_workers=limits.workers,
-                    threads_per_worker=limits.threads,
-                    memory_limit=limits.memory_per_worker,
-                    processes=True,
-                    dashboard_address=dashboard_address(profile.dashboard),
-                    scheduler_kwargs={"dashboard": profile.dashboard != "off"},
-                    # What fails is told by the run itself, once and without tracebacks.
-                    silence_logs=logging.CRITICAL,
-                )
+                cluster = started(partial(_local_cluster, profile, limits, security, secret))
         except (OSError, RuntimeError, TimeoutError) as error:
-            raise ClusterError(f"the local cluster does not start: {error}") from error
+            raise ClusterError(
+                f"cluster: kind: local: the local cluster does not start: {reason(error)}; "
+                "expected a machine where worker processes can start: mend what is named, or run "
+                "with --serial"
+            ) from error
         # Not the session's default: one that cannot connect would stay it, and break a notebook.
-        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        with (
+            cluster,
+            distributed.Client(cluster, security=security, set_as_default=False) as client,
+        ):
             yield client
+
+
+class _Cluster(distributed.LocalCluster):  # type: ignore[misc]
+    """Dask's cluster on this machine, with a scheduler that shows its pages to the user alone."""
+
+    async def _start(self) -> None:
+        self.scheduler_spec["cls"] = Scheduler
+        await super()._start()
+
+
+def _local_cluster(
+    profile: LocalProfile, limits: Limits, security: distributed.Security, secret: str
+) -> distributed.LocalCluster:
+    return _Cluster(
+        n_workers=limits.workers,
+        threads_per_worker=limits.threads,
+        memory_limit=limits.memory_per_worker,
+        processes=True,
+        # All users of this machine can connect to its loopback.
+        protocol="tls://",
+        security=security,
+        dashboard_address=dashboard_address(profile.dashboard),
+        scheduler_kwargs={"dashboard": profile.dashboard != "off", "http_prefix": secret},
+        # What fails is told by the run itself, once and without tracebacks.
+        silence_logs=logging.CRITICAL,
+    )
 
 
 @contextmanager
@@ -196,12 +222,16 @@ def _deaf_to_hangup() -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-def _scratch(folder: Path) -> str:
-    """Make the folder for what does not fit in memory.
+def _scratch(profile: LocalProfile) -> Path:
+    """Return where what does not fit in memory may go; a folder of the profile is made.
 
     Raises:
         ClusterError: it cannot be made or written.
     """
+    if profile.scratch is None:
+        check_scratch()
+        return temporary_folder()
+    folder = profile.scratch.expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -210,12 +240,13 @@ def _scratch(folder: Path) -> str:
         raise ClusterError(
             f"cluster: scratch: {folder} cannot be used ({error.strerror}); choose another folder"
         ) from None
-    return str(folder)
+    return folder
 
 
 def scheduler_settings(dashboard: int | str) -> dict[str, Any]:
     """Return what Dask's configuration must say where our scheduler is started."""
     settings: dict[str, Any] = {
+        **safe_settings(),
         # Windows stay where their carry is: a stolen one would pull it across.
         "distributed.scheduler.work-stealing": False,
         **WORKER_SETTINGS,
@@ -239,8 +270,11 @@ def dashboard_address(choice: int | str) -> str:
 @contextmanager
 def _external(profile: ExternalProfile) -> Iterator[distributed.Client]:
     address = profile.address or _address_in(Path(str(profile.scheduler_file)))
+    security = site_credentials(profile.security).security if profile.security else None
     try:
-        client = distributed.Client(address, timeout=profile.timeout, set_as_default=False)
+        client = distributed.Client(
+            address, security=security, timeout=profile.timeout, set_as_default=False
+        )
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"cluster: no scheduler answers at {address} within {profile.timeout:g} s ({error}); "
@@ -252,7 +286,7 @@ def _external(profile: ExternalProfile) -> Iterator[distributed.Client]:
         except TimeoutError:
             raise ClusterError(
                 f"cluster: the scheduler at {address} has no workers, and none came within "
-                f"{profile.timeout:g} s; start some with: dask worker {address}"
+                f"{profile.timeout:g} s; start some with: {command('dask', 'worker', address)}"
             ) from None
         yield client
 

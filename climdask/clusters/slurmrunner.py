@@ -29,26 +29,29 @@ import distributed
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.utils import silence_logging_cmgr
 
-from climdask.atomicfiles import atomically
-from climdask.clusters import (
+from climdask.clusters.credentials import (
+    Credentials,
+    remove_credentials,
+    site_credentials,
+    temporary_credentials,
+)
+from climdask.clusters.jobqueue import free_port, undisturbed
+from climdask.clusters.local import (
     ALLOCATION,
     DEAF,
     batch_limits,
     dashboard_address,
     scheduler_settings,
 )
-from climdask.credentials import (
-    Credentials,
-    remove_credentials,
-    site_credentials,
-    temporary_credentials,
-)
+from climdask.clusters.privatescheduler import Scheduler, prefix_of, secret_link
+from climdask.clusters.scratch import private_folder, temporary_folder
+from climdask.clusters.tunnel import tunnel
 from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClusterError
-from climdask.jobqueue import free_port, prefix_of, secret_link, undisturbed
-from climdask.outputfolder import OutputFolder, write_text
-from climdask.profiles import SlurmRunnerProfile
-from climdask.progress import RunProgress
-from climdask.tunnel import tunnel
+from climdask.monitoring.links import dashboard_link
+from climdask.monitoring.progress import RunProgress
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.folder import OutputFolder, write_private
+from climdask.settings.profiles import SlurmRunnerProfile
 
 # Seconds that ranks wait for each other: Python may start slowly on a hundred nodes.
 PATIENCE = 300.0
@@ -119,10 +122,10 @@ class Meeting:
         return cls(folder.state / "ranks" / rank.step)
 
     def tell(self, role: str, facts: Mapping[str, Any]) -> None:
-        """Leave something for the others to read; it appears whole."""
+        """Leave something for the others, and no other user, to read; it appears whole."""
         text = json.dumps(facts)
         path = self.folder / f"{role}.json"
-        atomically(path, lambda temporary: write_text(temporary, text))
+        atomically(path, lambda temporary: write_private(temporary, text))
 
     def hear(self, role: str, patience: float = PATIENCE) -> dict[str, Any]:
         """Wait for what a rank tells.
@@ -179,9 +182,9 @@ def gathered(
             silence_logging_cmgr(logging.CRITICAL, root="tornado"),
             _connected(found["address"], credentials.security, rank) as client,
         ):
-            if client.dashboard_link:
-                progress.dashboard = client.dashboard_link
-                progress.tunnel = tunnel(client.dashboard_link, found["host"])
+            if link := dashboard_link(client)[0]:
+                progress.dashboard = link
+                progress.tunnel = tunnel(link, found["host"])
             yield client
     finally:
         meeting.end()
@@ -245,7 +248,10 @@ def serve(profile: SlurmRunnerProfile, folder: OutputFolder, rank: Rank) -> int:
 
 
 def _settings(profile: SlurmRunnerProfile) -> dict[str, Any]:
+    given = profile.scratch
+    scratch = Path(os.path.expandvars(given)) if given else temporary_folder()
     return {
+        "temporary-directory": str(private_folder(scratch)),
         **scheduler_settings(profile.dashboard),
         "distributed.worker.preload": [DEAF],
         **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in ALLOCATION.items()},
@@ -253,9 +259,12 @@ def _settings(profile: SlurmRunnerProfile) -> dict[str, Any]:
 
 
 def _log_to(path: Path) -> None:
-    """Write what this process and its children say to a file; the job's log is the driver's."""
+    """Write what this process and its children say to a file; the job's log is the driver's.
+
+    Its user alone can read it: a scheduler may say where its dashboard is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(file, stream)
 
@@ -287,7 +296,7 @@ async def _schedule(
     profile: SlurmRunnerProfile, meeting: Meeting, security: distributed.Security
 ) -> int:
     link = "" if profile.dashboard == "off" else secret_link()
-    scheduler = distributed.Scheduler(
+    scheduler = Scheduler(
         interface=profile.interface,
         port=free_port(profile.scheduler_ports),
         protocol="tls://",
@@ -318,8 +327,10 @@ async def _work(
         interface=profile.interface,
         port=profile.nanny_ports or 0,
         worker_port=profile.worker_ports or 0,
-        local_directory=os.path.expandvars(profile.scratch) if profile.scratch else None,
         death_timeout=PATIENCE,
+        # What a worker tells of itself is on the scheduler's page; its own is for its host only.
+        dashboard=False,
+        dashboard_address="127.0.0.1:0",
     )
     async with nanny:
         await nanny.finished()

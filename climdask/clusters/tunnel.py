@@ -6,15 +6,17 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-# Which host a job was submitted from; ours first, as a job may have submitted the next.
-_SUBMITTED_FROM = (
-    "CLIMDASK_LOGIN", "SLURM_SUBMIT_HOST", "PBS_O_HOST", "LSB_SUB_HOST", "SGE_O_HOST",
-)  # fmt: skip
+from climdask.clusters.batchsystems import SYSTEMS
+from climdask.plaintext import command
+
+# Which host our own job was submitted from: first of all, as a job may have submitted the next.
+LOGIN = "CLIMDASK_LOGIN"
 
 
 def login_host() -> str:
     """Return the host through which a user reaches the compute nodes."""
-    names = (os.environ[key] for key in _SUBMITTED_FROM if os.environ.get(key))
+    variables = (LOGIN, *(system.submit_host for system in SYSTEMS.values()))
+    names = (os.environ[key] for key in variables if os.environ.get(key))
     return next(names, socket.gethostname())
 
 
@@ -26,5 +28,5 @@ def tunnel(link: str, host: str) -> str:
         host: that host.
     """
     port, login = urlsplit(link).port, login_host()
-    over = f"-J {login} " if login != host else ""  # nobody logs into a compute node
-    return f"ssh -N {over}-L {port}:localhost:{port} {host}"
+    over = ("-J", login) if login != host else ()  # nobody logs into a compute node
+    return command("ssh", "-N", *over, "-L", f"{port}:localhost:{port}", host)

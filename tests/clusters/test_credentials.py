@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import distributed
 import pytest
 
-from climdask.credentials import (
+from climdask.clusters.credentials import (
     remove_credentials,
     site_credentials,
     temporary_credentials,
 )
 from climdask.errors import ClusterError
-from climdask.profiles import SecurityFiles
+from climdask.settings.profiles import SecurityFiles
 from tests.tools import identity
 
 
@@ -43,14 +42,6 @@ def test_only_the_same_credentials_get_in(tmp_path: Path) -> None:
             identity(address, foreign)
         with pytest.raises((OSError, TimeoutError)):
             identity(address.replace("tls://", "tcp://"), distributed.Security())
-
-
-def test_without_cryptography_it_is_told_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ClusterError, match=r'pip install "climdask\[slurm\]"'):
-        temporary_credentials(tmp_path / "tls")
 
 
 def test_a_key_of_the_site_must_be_private(tmp_path: Path) -> None:

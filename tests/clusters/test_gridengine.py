@@ -14,10 +14,10 @@ import yaml
 
 import climdask
 from climdask.cli import main
-from climdask.files import default_lock_dir, file_id
-from climdask.gridengine import qstat
-from climdask.progress import RunProgress
-from tests.outputs import contents
+from climdask.clusters.batchsystems.gridengine import qstat
+from climdask.inputs.access import default_lock_dir, file_id
+from climdask.monitoring.progress import RunProgress
+from tests.readback import contents
 from tests.samples import Archive, write_archive
 from tests.sandbox import CLUSTER, Sandbox
 from tests.tools import wait_for
@@ -63,7 +63,7 @@ def test_a_deleted_job_is_replaced_and_the_output_is_that_of_a_run_without_dask(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("climdask.jobwatch.LOST_AFTER", 1.0)
+    monkeypatch.setattr("climdask.clusters.jobwatch.LOST_AFTER", 1.0)
     year = FIRST + 8
     deleted: list[str] = []
 

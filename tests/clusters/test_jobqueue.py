@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from climdask.api import run
+from climdask.clusters.jobqueue import free_port, prefix_of, refusal, secret_link
 from climdask.errors import ClusterError, ConfigError
-from climdask.jobqueue import free_port, prefix_of, refusal, secret_link
-from climdask.progress import RunProgress
-from tests.outputs import contents
+from climdask.monitoring.progress import RunProgress
+from climdask.running.run import run
+from tests.readback import contents
 from tests.samples import write_archive
 from tests.workflows import small
 
@@ -28,7 +28,7 @@ touch "$JOBS/$id.job"
 echo "Job <$id> is submitted"
 """
 CANCEL = """#!/bin/sh
-for id; do kill -TERM -- "-$id" 2>/dev/null; touch "$JOBS/$id.cancelled"; done
+for id; do kill -TERM "-$id" 2>/dev/null; touch "$JOBS/$id.cancelled"; done
 """
 
 
@@ -43,7 +43,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("JOBS", str(jobs))
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", root)  # inherited by stand-ins only
     return jobs
 
@@ -54,6 +54,7 @@ def profile(kind: str, **keys: Any) -> dict[str, Any]:
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="a loopback interface named lo")
 @pytest.mark.parametrize("kind", ["pbs", "lsf"])
+@pytest.mark.slow
 def test_other_batch_systems_go_the_same_way(
     kind: str, system: Path, tmp_path: Path, out: Path
 ) -> None:

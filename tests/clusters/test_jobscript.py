@@ -13,11 +13,11 @@ from typing import Any
 import dask
 import pytest
 
-from climdask import jobscript
 from climdask.cli import main
-from climdask.errors import ClusterError, ConfigError
-from climdask.jobscript import (
-    SYSTEMS,
+from climdask.clusters import jobscript
+from climdask.clusters.batchsystems import SYSTEMS
+from climdask.clusters.jobscript import (
+    OWN_SCRATCH,
     check_programs,
     import_jobqueue,
     inheritable,
@@ -26,7 +26,8 @@ from climdask.jobscript import (
     lifetime,
     setup_lines,
 )
-from climdask.profiles import BatchProfile, load_profile
+from climdask.errors import ClusterError, ConfigError
+from climdask.settings.profiles import BatchProfile, load_profile
 
 KINDS = ["slurm", "pbs", "lsf", "sge", "oar", "htcondor"]
 
@@ -191,6 +192,31 @@ def test_what_a_job_was_given_is_not_handed_on_to_its_own_jobs() -> None:
     assert inheritable(outside) == outside, "what the user has set for sbatch counts"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_without_scratch_gets_a_folder_that_is_its_own_and_goes_with_it(
+    kind: str, tmp_path: Path
+) -> None:
+    assert "mktemp" in job_script(profile(kind))
+    assert "mktemp" not in job_script(profile(kind, scratch="$TMPDIR"))
+    with dask.config.set({"temporary-directory": "/fast"}):
+        assert "mktemp" not in job_script(profile(kind)), "the user's settings have one"
+    code = f'umask 0; {OWN_SCRATCH}; stat -c "%a %n" "$DASK_TEMPORARY_DIRECTORY"'
+    said = subprocess.run(
+        ["sh", "-c", code],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert said.startswith(f"700 {tmp_path}/")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_macros_of_htcondor_in_values_mean_themselves() -> None:
+    made = profile("htcondor", python="/a$(X)/$ENV(HOME)/$$(Y)", prologue=["A=$(id -u)"])
+    script = job_script(made)
+    assert "/a$(DOLLAR)(X)/$(DOLLAR)ENV(HOME)/$(DOLLAR)$(DOLLAR)(Y)" in script
+    assert "A=$(DOLLAR)(id -u)" in script
+    assert "$(ClusterId).log" in script, "its own patterns stay"
+
+
 # ---------------------------------------------------------------- mistakes
 
 
@@ -251,7 +277,7 @@ def test_dask_jobqueue_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyP
 
 IMPORTING = """
 import os, signal, threading
-from climdask.jobscript import import_jobqueue, jobqueue_defaults
+from climdask.clusters.jobscript import import_jobqueue, jobqueue_defaults
 before = signal.getsignal(signal.SIGINT)
 thread = threading.Thread(target=import_jobqueue)
 thread.start(); thread.join()
@@ -262,11 +288,12 @@ print(sorted(os.listdir(os.environ["DASK_CONFIG"])))
 """
 
 
+@pytest.mark.slow
 def test_importing_dask_jobqueue_leaves_ctrl_c_and_the_users_settings_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("jobqueue: {slurm: {queue: from-my-file}}\n")
     done = subprocess.run(
         [sys.executable, "-c", IMPORTING], env={**os.environ, "DASK_CONFIG": str(tmp_path)},
-        cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60, check=False,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("['mine.yaml']\n", "")
 
@@ -280,7 +307,7 @@ def test_a_shipped_profile_is_shown_without_its_batch_system(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    path = Path(__file__).parents[1] / f"cluster/{kind}.yaml"
+    path = Path(__file__).parents[2] / f"cluster/{kind}.yaml"
     assert main(["cluster", "show", str(path)]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("#!")

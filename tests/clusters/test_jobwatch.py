@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from climdask import jobwatch
-from climdask.jobwatch import ASK_INTERVAL, LOST_AFTER, MAX_LOSSES, JobWatch, squeue
-from climdask.progress import ChainProgress, RunProgress
+from climdask.clusters import jobwatch
+from climdask.clusters.batchsystems.slurm import squeue
+from climdask.clusters.jobwatch import ASK_INTERVAL, LOST_AFTER, MAX_LOSSES, JobWatch
+from climdask.monitoring.progress import ChainProgress, RunProgress
 
 
 class Queue:
@@ -192,7 +193,7 @@ def test_jobs_that_are_lost_again_and_again_while_nothing_is_done_end_the_run(
     watch.look([*ALL, "x"], now)
     watch.look(ALL, now + 1)
     watch.look(ALL, now + 2 + LOST_AFTER)
-    assert f"{MAX_LOSSES + 1} jobs in a row were lost, and nothing was done" in watch.fatal
+    assert f"{MAX_LOSSES + 1} jobs were lost in a row, and nothing was done" in watch.fatal
 
 
 # ---------------------------------------------------------------- squeue's words

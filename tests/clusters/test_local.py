@@ -14,16 +14,18 @@ import dask
 import distributed
 import pytest
 
-from climdask.api import plan, run
-from climdask.clusters import Machine, client_limits, local_limits, open_cluster
+from climdask.clusters.credentials import temporary_credentials
+from climdask.clusters.local import Machine, client_limits, local_limits, open_cluster
 from climdask.errors import ClusterError, ConfigError
-from climdask.plan import Limits
-from climdask.profiles import ExternalProfile, LocalProfile, load_profile
+from climdask.planning.plan import Limits
+from climdask.running.run import plan, run
+from climdask.running.workercheck import security_notes
+from climdask.settings.profiles import ExternalProfile, LocalProfile, load_profile
 from tests.samples import write_archive
 from tests.workflows import small
 
 GIB = 1 << 30
-SHIPPED = sorted((Path(__file__).parents[1] / "cluster").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "cluster").glob("*.yaml"))
 
 
 # ---------------------------------------------------------------- profiles
@@ -175,6 +177,7 @@ def test_this_machine_is_measured() -> None:
 # ---------------------------------------------------------------- local clusters
 
 
+@pytest.mark.slow
 def test_a_local_cluster_has_what_was_asked_for_and_its_workers_never_steal() -> None:
     limits = Limits(512 << 20, 1, 2)
     with open_cluster(LocalProfile(dashboard="auto"), limits) as client:
@@ -267,12 +270,44 @@ def test_an_external_cluster_does_the_job(
     profile = {"kind": "external", "address": elsewhere.scheduler_address}
     flow = small(archive.root, out)
     assert plan(flow, cluster=profile).limits == Limits(2 * GIB, 1, 3)
-    result = run(flow, cluster=profile)
+    told: list[str] = []
+    result = run(flow, cluster=profile, report=told.append)
     assert result.ok, result.failures
     assert len(result.outputs) == 5
+    assert sum("asks for no credentials" in line for line in told) == 1
     assert (result.audit.opens, result.audit.most) == (9, 1)
 
 
+def test_a_cluster_that_asks_for_credentials_is_reached_with_those_of_the_profile(
+    tmp_path: Path,
+) -> None:
+    made = temporary_credentials(tmp_path / "tls")
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, security=made.security, dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    ) as cluster:  # fmt: skip
+        address = cluster.scheduler_address
+        keys = {"kind": "external", "address": address, "security": made.paths}
+        with open_cluster(load_profile(keys), Limits()) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+            assert security_notes(client) == []
+        made.key.chmod(0o644)
+        with (
+            pytest.raises(ClusterError, match=r"security\.key: others can read .*chmod 600 "),
+            open_cluster(load_profile(keys), Limits()),
+        ):
+            pass
+
+
+def test_a_cluster_that_asks_for_none_is_told(elsewhere: distributed.LocalCluster) -> None:
+    profile = ExternalProfile(kind="external", address=elsewhere.scheduler_address)
+    with open_cluster(profile, Limits()) as client:
+        (note,) = security_notes(client)
+    assert f"the scheduler at {elsewhere.scheduler_address} asks for no credentials" in note
+    assert "runs code as the user of its workers; let it speak TLS" in note
+
+
+@pytest.mark.slow
 def test_a_cluster_without_workers_is_told() -> None:
     with distributed.LocalCluster(
         n_workers=0, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0",
@@ -287,6 +322,7 @@ def test_a_cluster_without_workers_is_told() -> None:
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "words"),
     [
@@ -303,6 +339,7 @@ def test_a_scheduler_that_does_not_answer_is_named(address: str, words: list[str
         assert word in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_cluster_never_becomes_the_default_of_a_notebook() -> None:
     profile = ExternalProfile(kind="external", address="tcp://127.0.0.1:9", timeout=0.2)
     with pytest.raises(ClusterError), open_cluster(profile, Limits()):

@@ -17,28 +17,28 @@ import distributed
 import pytest
 import yaml
 
-from climdask.api import run
-from climdask.config import Workflow
-from climdask.credentials import credentials_in, temporary_credentials
+from climdask.clusters.credentials import credentials_in, temporary_credentials
 from climdask.errors import ClusterError
-from climdask.files import read_lines
-from climdask.outputfolder import OutputFolder
-from climdask.progress import RunProgress
-from tests.outputs import contents, leftovers
+from climdask.inputs.access import read_lines
+from climdask.monitoring.progress import RunProgress
+from climdask.outputs.folder import OutputFolder
+from climdask.running.run import run
+from climdask.settings.workflow import Workflow
+from tests.readback import contents, leftovers
 from tests.samples import write_archive
 from tests.sandbox import Sandbox
 from tests.tools import identity, wait_for
 from tests.workflows import small
 
 VARIABLES = ["pr", "tas"]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # Makes each reading slow, in the workers of jobs that ask for it.
 SLOW = """
 import os, sys
 if os.environ.get("SLOW_READS") and "--multiprocessing-fork" in sys.orig_argv:
     import time
-    from climdask import tasks
+    from climdask.execution import tasks
     real = tasks.read_years
     def slow(*a, **k):
         time.sleep(float(os.environ["SLOW_READS"]))
@@ -205,7 +205,7 @@ def test_jobs_that_are_cancelled_are_replaced_and_the_bits_are_the_same(
     slurm: Sandbox, archive: Path, out: Path, undisturbed: dict[str, Any], slow: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("climdask.jobwatch.LOST_AFTER", 2.0)
+    monkeypatch.setattr("climdask.clusters.jobwatch.LOST_AFTER", 2.0)
     lost: list[str] = []
 
     def trouble() -> None:

@@ -1,10 +1,13 @@
-"""What Grid Engine says of jobs, in the words that SLURM has for their states."""
+"""Grid Engine: SGE, UGE, AGE."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 from collections.abc import Collection
+
+from climdask.clusters.batchsystems.base import BatchSystem, without
+from climdask.settings.profiles import SgeProfile
 
 _JOB = re.compile(r"^job_number: *(\d+)$", re.MULTILINE)
 _REASON = re.compile(r"^(?:error reason +\d+|scheduling info): *(.+)$", re.MULTILINE)
@@ -46,3 +49,21 @@ def _said(*command: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+GRID_ENGINE = BatchSystem(
+    title="Grid Engine",
+    profile=SgeProfile,
+    job_class=lambda jobqueue: jobqueue.SGECluster.job_cls,
+    submit="qsub",
+    cancel="qdel",
+    ask=qstat,
+    job_id=r"[0-9]+(\.[0-9]+)?",
+    # Its own default shell is csh, which understands no word of the script.
+    directives=("-S /bin/bash", "-o {logs}/", "-r no"),
+    literal=without("$:,"),  # variables such as $JOB_ID, a host, a list
+    job_variable="JOB_ID",
+    inside_variable="SGE_TASK_ID",
+    batch_sign=("ENVIRONMENT", "BATCH"),
+    submit_host="SGE_O_HOST",
+)
