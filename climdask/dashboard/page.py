@@ -18,10 +18,11 @@ from bokeh.plotting import figure
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
 from jinja2 import Environment, FileSystemLoader
 
-from climdask.dashboardrows import PAGE, Choice, Curve, counts_of
+from climdask.dashboard.rows import PAGE, Choice, Curve, counts_of
+from climdask.plaintext import printable_in_html
 
 if TYPE_CHECKING:
-    from climdask.dashboard import Dashboard
+    from climdask.dashboard.plugin import Dashboard
 
 OPEN_FILES = 20  # lines of open files, at most
 FAILURES = 50  # messages, at most
@@ -30,7 +31,11 @@ BLUE, ORANGE = "#0072B2", "#E69F00"
 _TEMPLATES = Path(__file__).parent / "templates"
 _WORDS: Any = (
     Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        finalize=printable_in_html,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     .get_template("dashboard.html")
     .module

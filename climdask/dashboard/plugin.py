@@ -2,23 +2,24 @@
 
 One plugin on a scheduler serves all runs there; the driver of a run puts it on and adds the run.
 For a scheduler that somebody else starts: ``dask scheduler --preload climdask.dashboard``. It
-gathers counts once a second, whoever looks; the page itself (:mod:`climdask.dashboardpage`) is
+gathers counts once a second, whoever looks; the page itself (:mod:`climdask.dashboard.page`) is
 drawn only while a browser has it open.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from distributed import Client, SchedulerPlugin
 from tornado.ioloop import IOLoop, PeriodicCallback
 
-from climdask.dashboardrows import Curve, Opening, RunLine, View, WatchedRun, groups
-from climdask.tokens import PLUGIN as TOKENS
-from climdask.watcher import topic
+from climdask.dashboard.rows import Curve, Opening, RunLine, View, WatchedRun, groups
+from climdask.execution.events import unpacked
+from climdask.execution.tokens import PLUGIN as TOKENS
+from climdask.monitoring.links import dashboard_link
+from climdask.monitoring.watcher import topic
 
 PLUGIN = "climdask-dashboard"
 PATH = "climdask"  # of the page, below the dashboard's prefix
@@ -78,7 +79,8 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
         if run is not None and not run.has_ended:
             watcher = self.scheduler.plugins.get(topic(run_id))
             if watcher is not None:
-                run.progress.update(watcher.snapshot())
+                for event in watcher.so_far():
+                    run.progress.take(event)
             self.gather()
             run.progress.stop()
 
@@ -89,11 +91,10 @@ class Dashboard(SchedulerPlugin):  # type: ignore[misc]
                 self.end_run(run.run_id)
 
     def log_event(self, name: str, msg: Any) -> None:
-        """Take over what the driver tells of a chain (started, ended, failed), and a watcher."""
-        if name == PLUGIN and msg["run"] in self.runs:
-            getattr(self.runs[msg["run"]].progress, msg["event"])(*msg["of"])
-        elif run := self.runs.get(name.removeprefix(topic(""))):
-            run.progress.update(msg)
+        """Take over the events of a run, of its driver and of its watcher."""
+        if run := self.runs.get(name.removeprefix(topic(""))):
+            for content in msg:
+                run.progress.take(unpacked(content))
 
     def gather(self) -> None:
         """Add to the curves, and let the next page look anew."""
@@ -164,7 +165,7 @@ def _add_page(scheduler: Any, dashboard: Dashboard) -> str:
         from distributed.dashboard.core import BokehApplication
         from distributed.dashboard.scheduler import template_variables
 
-        from climdask.dashboardpage import page
+        from climdask.dashboard.page import page
     except ImportError as error:
         return f"the scheduler cannot draw pages ({error})"
     shown = _bokeh(scheduler)
@@ -192,11 +193,6 @@ def _bokeh(scheduler: Any) -> Any:
     return next((a for a in applications if hasattr(a, "prefix")), None)
 
 
-async def dask_setup(scheduler: Any) -> None:
-    """Add the page to a scheduler: what ``--preload`` calls."""
-    await scheduler.register_scheduler_plugin(Dashboard(), idempotent=True)
-
-
 # ---------------------------------------------------------------- for the driver
 
 
@@ -208,7 +204,9 @@ def open_page(client: Client) -> tuple[str, str]:
     except Exception as error:  # whatever it is, the run can do without the page
         problem, prefix = f"{type(error).__name__}: {error}", ""
     # Dask's own link leaves the prefix out; one that a user has set may have it.
-    link = (client.dashboard_link or "").removesuffix("/status").removesuffix(prefix)
+    link, no_link = dashboard_link(client)
+    problem = problem or no_link
+    link = link.removesuffix("/status").removesuffix(prefix)
     return (f"{link}{prefix}/{PATH}" if link and not problem else ""), problem
 
 
@@ -230,10 +228,3 @@ def end_run(run_id: str, dask_scheduler: Any = None) -> None:
     """Note on the page that a run has ended; called on the scheduler."""
     if PLUGIN in dask_scheduler.plugins:
         dask_scheduler.plugins[PLUGIN].end_run(run_id)
-
-
-def tell(client: Client, run_id: str, event: str, *of: str) -> None:
-    """Tell the page of a chain: ``start``, ``finish``, or ``fail`` and why."""
-    if client.status == "running":
-        with suppress(OSError, TimeoutError):  # the scheduler has gone, which the driver will see
-            client.log_event(PLUGIN, {"run": run_id, "event": event, "of": of})

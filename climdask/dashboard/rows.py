@@ -11,7 +11,7 @@ from pathlib import PurePath
 import numpy as np
 import numpy.typing as npt
 
-from climdask.progress import ChainProgress, RunProgress, clock, short_names
+from climdask.monitoring.progress import ChainProgress, RunProgress, clock, short_names
 
 PAGE = 25  # lines of a page of the table
 POINTS = 400  # of the curves over time, at most

@@ -11,21 +11,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 
-from climdask.atomicfiles import atomically
 from climdask.errors import OutputError
-from climdask.outputfolder import OutputFolder, write_text
-from climdask.processes import Process, own_job
-from climdask.progress import RunProgress
-from climdask.runstatus import BEAT, RunStatus
+from climdask.monitoring.processes import Job, Process
+from climdask.monitoring.progress import RunProgress
+from climdask.monitoring.status import BEAT, RunStatus, read_address
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.folder import OutputFolder, write_private, write_text
 
 
 def write_status(folder: OutputFolder, status: RunStatus) -> None:
-    """Write the status of a run for others to read.
+    """Write the status of a run for others to read, and where its dashboard is for its user.
 
     Raises:
         OutputError: the disk is full or cannot be written.
     """
-    fill = partial(write_text, text=json.dumps(status.content))
+    address = status.progress.dashboard
+    if address != read_address(folder, status.run):
+        fill = partial(write_private, text=address)
+        atomically(folder.address(status.run), fill, durable=False)
+    fill = partial(write_text, text=json.dumps({**status.content, "dashboard": ""}))
     # Not durable: it is written again at once, and waiting for the disk costs more than it.
     atomically(folder.status(status.run), fill, durable=False)
 
@@ -36,6 +40,7 @@ class Heartbeat:
 
     Attributes:
         cluster: kind of the cluster.
+        job: the batch job that this process is in.
         progress: of the run; empty until it is planned.
         state: ``starting``, ``running``, perhaps ``stopping``, then how it ended.
         stop: interrupts the run; called once, when somebody asks for it.
@@ -49,6 +54,7 @@ class Heartbeat:
     state: str = "starting"
     message: str = ""
     process: Process = field(default_factory=Process.own)
+    job: Job | None = None
 
     def begin(self, progress: RunProgress) -> None:
         """Note that the work has begun."""
@@ -62,7 +68,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Write the status; a disk that is full is told by what needs it more."""
-        own = (self.run_id, self.state, self.message, self.process, own_job(), self.cluster)
+        own = (self.run_id, self.state, self.message, self.process, self.job, self.cluster)
         with suppress(OutputError):
             write_status(self.folder, RunStatus(*own, self.progress))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import socket
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -13,21 +14,19 @@ from typing import Any
 
 import psutil
 
-from climdask.files import boot_id
+from climdask.inputs.access import boot_id
 
 # Start times are told in ticks since boot, and the time of boot moves a little with the clock.
 SAME_START = 5.0  # seconds
 
-# By batch system: the variable that names the job. Slurm's is first: some sites set PBS's as well.
-_JOB_VARIABLES = {
-    "slurm": "SLURM_JOB_ID",
-    "pbs": "PBS_JOBID",
-    "lsf": "LSB_JOBID",
-    "oar": "OAR_JOB_ID",
-    "sge": "JOB_ID",
-}
-# What shows that a person sits in the job, whose allocation it is.
-_INTERACTIVE = {"PBS_ENVIRONMENT": "PBS_INTERACTIVE", "LSB_INTERACTIVE": "Y"}
+
+# As batch systems name jobs: 4242, 4242.server, 4242[7], 4242.0; never an option or a word.
+_JOB_ID = re.compile(r"[0-9][0-9A-Za-z_.\-\[\]]{0,99}")
+
+
+def is_job_id(text: object) -> bool:
+    """Tell whether this can be the id of a job, and nothing else that a command would obey."""
+    return isinstance(text, str) and _JOB_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
@@ -35,28 +34,13 @@ class Job:
     """A job of a batch system.
 
     Attributes:
-        system: as the ``kind`` of a profile: slurm, pbs, lsf, sge, oar or htcondor.
+        system: the ``kind`` of its profile, such as slurm.
         batch: whether it runs a script; False for an allocation in which a person works.
     """
 
     system: str
     id: str
     batch: bool
-
-
-def own_job(environ: Mapping[str, str] = os.environ) -> Job | None:
-    """Return the batch job that this process is in."""
-    for system, variable in _JOB_VARIABLES.items():
-        job = environ.get(variable, "")
-        if job[:1].isdigit():
-            return Job(system, job, _is_batch(system, environ))
-    return None
-
-
-def _is_batch(system: str, environ: Mapping[str, str]) -> bool:
-    if system in ("slurm", "sge"):
-        return environ.get("ENVIRONMENT") == "BATCH"
-    return not any(environ.get(name) == value for name, value in _INTERACTIVE.items())
 
 
 @dataclass(frozen=True)
@@ -80,8 +64,19 @@ class Process:
 
     @classmethod
     def restored(cls, content: Mapping[str, Any]) -> Process:
-        """Return what :attr:`content` told."""
-        return cls(content["host"], content["place"], content["pid"], content["started"])
+        """Return what :attr:`content` told.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what a run writes.
+        """
+        made = cls(content["host"], content["place"], content["pid"], content["started"])
+        if type(made.pid) is not int or made.pid <= 1:
+            raise ValueError(f"process number {made.pid!r}, expected a whole number above 1")
+        if type(made.started) not in (int, float) or not math.isfinite(made.started):
+            raise ValueError(f"start time {made.started!r}, expected seconds since 1970")
+        if not isinstance(made.host, str) or not isinstance(made.place, str):
+            raise ValueError("the host of the process is no text")
+        return made
 
     @property
     def content(self) -> dict[str, Any]:
@@ -99,10 +94,13 @@ class Process:
         return self._found() is not None
 
     def terminate(self) -> bool:
-        """Ask it to end, if it still lives; tell whether it could be asked."""
+        """Ask it to end, if it still lives and can be a run of this user; tell whether it could.
+
+        The number comes from a file: it must be a Python process that this user started.
+        """
         found = self._found()
         with suppress(psutil.Error):
-            if found is not None:
+            if found is not None and _may_be_a_run(found):
                 found.terminate()
                 return True
         return False
@@ -112,11 +110,18 @@ class Process:
             found = psutil.Process(self.pid)
             same = abs(found.create_time() - self.started) < SAME_START
             return found if same and found.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.Error:
+        except (psutil.Error, OverflowError):
             return None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
+
+
+def _may_be_a_run(found: psutil.Process) -> bool:
+    if hasattr(os, "getuid") and found.uids().real != os.getuid():
+        return False
+    words = [found.name(), *found.cmdline()[:3]]
+    return any("python" in word or "climdask" in word for word in map(str.lower, words))
 
 
 def _place() -> str:
@@ -126,13 +131,3 @@ def _place() -> str:
     except OSError:
         namespace = "all"
     return f"{socket.gethostname()} {boot_id()} {namespace}"
-
-
-def wait_for_end(process: Process, seconds: float) -> bool:
-    """Wait until a process of this host has ended; tell whether it has."""
-    until = time.monotonic() + seconds
-    while process.is_alive:
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True

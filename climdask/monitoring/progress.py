@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from climdask.executor import Event
-from climdask.files import listeners
-from climdask.plan import Chain, Plan
-from climdask.throughput import Throughput, Work
+from climdask.execution.events import Event, Work
+from climdask.inputs.access import listeners
+from climdask.monitoring.throughput import Throughput
+from climdask.plaintext import quantity
+from climdask.planning.plan import Chain, Plan
 
 
 @dataclass
@@ -67,6 +68,38 @@ class ChainProgress:
         told = {key: getattr(self, key) for key in _KEPT} | {"at": list(self.at)}
         return told | {"elapsed": round(self.elapsed, 1), "eta": eta}
 
+    def take(self, event: Event) -> None:
+        """Take over an event of this chain."""
+        if event.kind == "start":
+            self.started = self.started or time.monotonic()
+        elif event.kind == "wait":
+            self.waits = event.message
+        elif event.kind in _COUNTED:
+            self._count(event)
+        elif self.state not in ("done", "failed"):
+            self._end(event)
+
+    def _count(self, event: Event) -> None:
+        name = _COUNTED[event.kind]
+        setattr(self, name, max(getattr(self, name), event.count))
+        self.repeated = max(self.repeated, event.repeated)
+        if event.kind == "window":
+            self.at = (event.leg, event.year)
+        if self.state == "waiting":
+            self.state = "active"
+
+    def _end(self, event: Event) -> None:
+        self.finished = time.monotonic()
+        if event.kind == "fail":
+            self.state, self.message = "failed", event.message
+        else:
+            self.state = "done"
+            self.years, self.reads, self.writes = (
+                self.years_total,
+                self.reads_total,
+                self.writes_total,
+            )
+
     @property
     def status(self) -> str:
         """The state, and why it waits if that is known."""
@@ -89,6 +122,8 @@ class ChainProgress:
             return None
         return self.elapsed / self.years * (self.years_total - self.years)
 
+
+_COUNTED = {"read": "reads", "window": "years", "write": "writes"}
 
 _KEPT = (
     "id", "state", "years", "years_total", "reads", "reads_total", "writes", "writes_total", "at",
@@ -186,56 +221,12 @@ class RunProgress:
         """The message of each chain that failed."""
         return {row.id: row.message for row in self.chains.values() if row.state == "failed"}
 
-    def take(self, event: Event) -> None:
-        """Take over an event of the reference executor."""
-        row = self.chains[event.chain]
-        if row.state == "waiting":
-            self.start(event.chain)
-            row.state = "active"
-        if event.stage == "failed":
-            self.fail(event.chain, event.message)
-            return
-        row.reads += event.stage == "read"
-        row.years += event.stage == "window"
-        row.writes += event.stage == "write"
-        row.at = (event.leg, event.year)
-        if (row.years, row.writes) == (row.years_total, row.writes_total):
-            self.finish(event.chain)
-
-    def start(self, chain: str) -> None:
-        """Note that a chain's tasks were submitted."""
-        self.chains[chain].started = time.monotonic()
-
-    def update(self, snapshot: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take over a watcher's snapshot; counts never go back."""
-        self.work = Work(**snapshot["work"])
-        for name, counts in snapshot["chains"].items():
-            row = self.chains.get(name)
-            if row is None:
-                continue
-            row.years = max(row.years, counts.get("window", 0))
-            row.reads = max(row.reads, counts.get("read", 0))
-            row.writes = max(row.writes, counts.get("write", 0))
-            row.repeated = counts.get("repeated", 0)
-            row.waits = counts.get("waits", "")
-            leg, year = counts.get("at", row.at)
-            row.at = (leg, year)
-            if row.state == "waiting" and (row.reads or row.years):
-                row.state = "active"
-
-    def fail(self, chain: str, message: str) -> None:
-        """Note the first failure of a chain."""
-        row = self.chains[chain]
-        if row.state != "failed":
-            row.state, row.message = "failed", message
-            row.finished = time.monotonic()
-
-    def finish(self, chain: str) -> None:
-        """Note that a chain has ended."""
-        row = self.chains[chain]
-        if row.state != "failed":
-            row.state, row.finished = "done", time.monotonic()
-            row.years, row.reads, row.writes = row.years_total, row.reads_total, row.writes_total
+    def take(self, event: Event | Work) -> None:
+        """Take over an event of the run; counts never go back."""
+        if isinstance(event, Work):
+            self.work = event
+        elif event.chain in self.chains:
+            self.chains[event.chain].take(event)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -253,7 +244,7 @@ class RunProgress:
         """Counts of the whole run, as text."""
         n = self.counts
         text = (
-            f"{n['done']}/{n['chains']} chains done, {n['reads']} files read, "
+            f"{n['done']}/{n['chains']} chains done, {quantity(n['reads'], 'file')} read, "
             f"{n['writes']}/{n['writes_total']} target years written"
         )
         return text + (f", {n['failed']} failed" if n["failed"] else "")
@@ -266,7 +257,7 @@ def counted(progress: RunProgress, run_id: str) -> Iterator[Callable[[Event], No
     listeners[run_id] = throughput.note
 
     def take(event: Event) -> None:
-        progress.work = throughput.sample()
+        progress.take(throughput.sample())
         progress.take(event)
 
     try:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from climdask.errors import EXIT_DONE, EXIT_FAILED, OutputError
-from climdask.outputfolder import OutputFolder
-from climdask.processes import Job, Process
-from climdask.progress import RunProgress
+from climdask.inputs.sharedfiles import read_regular
+from climdask.monitoring.processes import Job, Process, is_job_id
+from climdask.monitoring.progress import RunProgress
+from climdask.outputs.folder import OutputFolder
 
 BEAT = 2.0  # seconds between two beats of a run
 # A run of another host that is silent for so long is dead: network filesystems may show a file
@@ -27,6 +28,13 @@ BEAT = 2.0  # seconds between two beats of a run
 SILENCE = 90.0
 
 ENDED = ("done", "failed", "interrupted")
+_STATES = ("starting", "running", "stopping", *ENDED)
+
+# What reading the JSON of a file raises that no run has written.
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError,
+    RecursionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,20 @@ class RunStatus:
 
     @classmethod
     def restored(cls, content: Mapping[str, Any]) -> RunStatus:
-        """Return what :attr:`content` told."""
+        """Return what :attr:`content` told.
+
+        Raises:
+            AttributeError, IndexError, KeyError, TypeError, ValueError: no run has written it.
+        """
         job = Job(**content["job"]) if content["job"] else None
         told = {key: content[key] for key in ("run", "state", "message", "cluster")}
+        if not all(isinstance(text, str) for text in told.values()) or told["state"] not in _STATES:
+            raise ValueError(f"run, state, message and cluster are {told}, expected text")
+        jobs = content["jobs"]
+        if not all(map(is_job_id, [*jobs, *([job.id] if job else [])])):
+            raise ValueError(f"ids of jobs are {[*jobs]}, expected such as 4242")
+        if not all(isinstance(state, str) for state in jobs.values()):
+            raise ValueError(f"states of jobs are {jobs}, expected text")
         process, progress = Process.restored(content["process"]), RunProgress.restored(content)
         if told["state"] in ENDED:
             progress.stop()
@@ -130,7 +149,7 @@ def latest_run(folder: OutputFolder) -> str:
     Raises:
         OutputError: no run left a status there.
     """
-    found = sorted(folder.statuses(), key=lambda p: p.stat().st_mtime)
+    found = sorted(folder.statuses(), key=lambda p: p.lstat().st_mtime)
     if not found:
         raise OutputError(
             f"{folder.root}: no run is or was here; expected the output folder of a run"
@@ -147,12 +166,36 @@ def read_status(folder: OutputFolder, run_id: str) -> RunStatus:
     path = folder.status(run_id)
     for last in (False, False, True):
         try:
-            return RunStatus.restored(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if last:
-                raise OutputError(f"{path}: cannot be read ({error})") from None
+            status = RunStatus.restored(json.loads(read_regular(path)))
+            if status.run != run_id:
+                raise ValueError(f"it is the status of run {status.run}, expected {run_id}")
+            # A run of version 0.1 told it here.
+            status.progress.dashboard = status.progress.dashboard or read_address(folder, run_id)
+            return status
+        except _UNREADABLE as error:
+            if last or not isinstance(error, OSError):
+                raise OutputError(
+                    f"{path}: cannot be read as the status of a run ({_reason(error)}); delete it "
+                    "if no run is at work here, and run again"
+                ) from None
             time.sleep(0.2)  # another host has just replaced it
     raise AssertionError("unreachable")
+
+
+def read_address(folder: OutputFolder, run_id: str) -> str:
+    """Return where the dashboard of a run is; empty if it has none, or this user may not know."""
+    try:
+        return read_regular(folder.address(run_id)).decode()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
 
 
 def judge(folder: OutputFolder, run_id: str) -> Verdict:

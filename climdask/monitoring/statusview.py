@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from climdask.outputfolder import OutputFolder
-from climdask.runstatus import BEAT, Verdict, judge
-from climdask.terminal import table
+from climdask.monitoring.status import BEAT, Verdict, judge
+from climdask.monitoring.streams import SafeConsole
+from climdask.monitoring.terminal import table
+from climdask.outputs.folder import OutputFolder
 
 EVERYTHING = 100_000  # lines: nothing is left out
 
@@ -23,7 +24,7 @@ def show_status(folder: OutputFolder, run_id: str, *, watch: bool = False) -> Ve
         OutputError: the status cannot be read.
     """
     # In a log no line is cut or folded, so that it can be searched.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console = SafeConsole(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while (verdict := judge(folder, run_id)).is_alive and watch:
             live.update(_picture(verdict, console.width, console.height), refresh=True)

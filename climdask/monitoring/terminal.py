@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from climdask.progress import ChainProgress, RunProgress, clock, short_names
+from climdask.monitoring.progress import ChainProgress, RunProgress, clock, short_names
+from climdask.monitoring.streams import SafeConsole, is_private
+from climdask.plaintext import printable, quantity
 
 PLAIN_INTERVAL, MOST_PLAIN = 5.0, 300.0  # seconds between plain lines, at first and at most
 MANY = 20  # chains that moved; of more, plain lines tell only what changed its state
@@ -30,6 +32,9 @@ BAR, MIN_BAR = 24, 6  # columns of a progress bar, at most and at least
 _COLORS = {"waiting": "dim", "active": "cyan", "done": "green", "failed": "red"}
 
 TUNNEL = "dashboard on your own machine"  # before the command that brings it there
+
+# Instead of its address, where others may read it.
+ASK = "climdask status OUT_DIR tells you its address, which others must not know"
 
 Tell = Callable[[str], object]
 
@@ -42,6 +47,7 @@ def shown(
     plain: bool = False,
     log: Tell | None = None,
     stream: IO[str] | None = None,
+    in_job: bool = False,
 ) -> Iterator[None]:
     """Show progress while the block runs, as fits the stream.
 
@@ -51,15 +57,22 @@ def shown(
         plain: show lines, also on a terminal.
         log: takes plain lines without their time, also if ``quiet``.
         stream: where to show it; the standard output by default.
+        in_job: whether the stream is that of a batch job.
+
+    The dashboard's address is told only where the user alone reads it, and in no log.
     """
     stream = stream or sys.stdout
     with ExitStack() as views:
         if log is not None:
-            views.enter_context(_told(progress, log))
+            views.enter_context(_told(progress, log, private=False))
         if not quiet:
             plain = plain or not stream.isatty() or os.environ.get("TERM") in ("dumb", "unknown")
-            view = _told(progress, _timed(stream)) if plain else _drawn(progress, stream)
-            views.enter_context(view)
+            private = is_private(stream, in_job=in_job)
+            views.enter_context(
+                _told(progress, _timed(stream), private=private)
+                if plain
+                else _drawn(progress, stream)
+            )
         yield
 
 
@@ -68,7 +81,7 @@ def shown(
 
 @contextmanager
 def _drawn(progress: RunProgress, stream: IO[str]) -> Iterator[None]:
-    console = Console(file=stream)
+    console = SafeConsole(file=stream)
 
     def picture() -> Group:
         return table(progress, console.width, console.height)
@@ -86,7 +99,7 @@ def table(progress: RunProgress, width: int, height: int) -> Group:
     if len(rows) > room:
         order = {"active": 0, "failed": 1, "waiting": 2, "done": 3}
         rows = sorted(rows, key=lambda r: order[r.state])[:room]
-        foot.insert(1, Text(f"({len(progress.chains) - len(rows)} chains not shown)"))
+        foot.insert(1, Text(f"({quantity(len(progress.chains) - len(rows), 'chain')} not shown)"))
     return Group(_rows(rows, width), *foot)  # what is too long is cut at its end
 
 
@@ -173,13 +186,13 @@ def _target(row: ChainProgress) -> str:
 
 
 def _timed(stream: IO[str]) -> Tell:
-    return lambda line: print(time.strftime("%H:%M:%S"), line, file=stream, flush=True)
+    return lambda line: print(time.strftime("%H:%M:%S"), printable(line), file=stream, flush=True)
 
 
 @contextmanager
-def _told(progress: RunProgress, tell: Tell) -> Iterator[None]:
+def _told(progress: RunProgress, tell: Tell, *, private: bool) -> Iterator[None]:
     """Tell what moved, every few seconds, and at the end."""
-    lines, stop = _Lines(progress), threading.Event()
+    lines, stop = _Lines(progress, private), threading.Event()
 
     def loop() -> None:
         while not stop.wait(pause(progress.elapsed)):
@@ -209,10 +222,12 @@ class _Lines:
     """The lines of a run that were not told yet.
 
     Attributes:
+        private: whether the user alone reads them.
         told: what was told last of each chain, and of the run.
     """
 
     progress: RunProgress
+    private: bool = True
     told: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def new(self) -> list[str]:
@@ -229,8 +244,9 @@ class _Lines:
 
     def _of_the_run(self) -> list[str]:
         run = self.progress
+        dashboard = run.dashboard if self.private or not run.dashboard else ASK
         facts = {
-            "dashboard": run.dashboard, TUNNEL: run.tunnel, "jobs": jobs(run), "note": run.note,
+            "dashboard": dashboard, TUNNEL: run.tunnel, "jobs": jobs(run), "note": run.note,
         }  # fmt: skip
         return [f"{what}: {text}" for what, text in facts.items() if self._is_new(what, text)]
 

@@ -8,46 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from climdask.execution.events import Work
+
 SPAN = 15.0  # seconds that a rate looks back
 SAMPLES = 3600  # that are kept, for a curve over time
 
 TOLD = ("open", "close", "write")  # the events that count, of those in a trace
-
-
-@dataclass(frozen=True)
-class Work:
-    """What was done with files so far, and how fast it goes now.
-
-    Attributes:
-        open: input files that are open now.
-        files: readings of input files that have ended.
-        decoded: bytes of values that were decoded from them.
-        written: bytes of normals, as on disk.
-        files_rate, decoded_rate, written_rate: per second, over the last :data:`SPAN` seconds.
-    """
-
-    open: int = 0
-    files: int = 0
-    decoded: int = 0
-    written: int = 0
-    files_rate: float = 0.0
-    decoded_rate: float = 0.0
-    written_rate: float = 0.0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.open} {'file' if self.open == 1 else 'files'} open, "
-            f"{self.files_rate:.1f} files/s, {self.decoded_rate / 1e6:.1f} MB/s decoded, "
-            f"{self.written_rate / 1e6:.1f} MB/s written"
-        )
-
-    def on_average(self, seconds: float) -> str:
-        """Return the counts, and the rates over all the seconds that a run took."""
-        per = 1e6 * max(seconds, 1e-9)
-        return (
-            f"{self.decoded / 1e6:.1f} MB decoded ({self.decoded / per:.1f} MB/s), "
-            f"{self.written / 1e6:.1f} MB written ({self.written / per:.1f} MB/s)"
-        )
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ of the traces: each worker tells the scheduler of those that matter, a few hundr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from distributed import SchedulerPlugin, WorkerPlugin, get_worker
+from distributed import Client, SchedulerPlugin, WorkerPlugin, get_worker
 from tornado.ioloop import PeriodicCallback
 
-from climdask import files
-from climdask.graph import stage_of
-from climdask.throughput import TOLD, Throughput, Work
-from climdask.tokens import PLUGIN
+from climdask.execution.events import STAGES, Event, Work, packed
+from climdask.execution.graph import stage_of
+from climdask.execution.tokens import PLUGIN
+from climdask.inputs import access
+from climdask.monitoring.throughput import TOLD, Throughput
 
 INTERVAL = 0.5  # seconds between two snapshots
 
@@ -32,6 +33,13 @@ def trace_topic(run_id: str) -> str:
     return f"climdask-trace-{run_id}"
 
 
+def tell(client: Client, run_id: str, event: Event) -> None:
+    """Put an event into the stream of a run; the scheduler hands it to all that show the run."""
+    if client.status == "running":
+        with suppress(OSError, TimeoutError):  # the scheduler has gone, which the driver will see
+            client.log_event(topic(run_id), [packed(event)])
+
+
 class TraceTeller(WorkerPlugin):  # type: ignore[misc]
     """Tells the scheduler of the files that a worker opens and closes, and of what it writes."""
 
@@ -40,11 +48,11 @@ class TraceTeller(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002 - Dask's signature
         """Listen to this process's traces of the run."""
-        files.listeners[self.run_id] = self.tell
+        access.listeners[self.run_id] = self.tell
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002 - Dask's signature
         """Listen no more."""
-        files.listeners.pop(self.run_id, None)
+        access.listeners.pop(self.run_id, None)
 
     def tell(self, line: Mapping[str, Any]) -> None:
         """Tell a line of the trace, if it counts."""
@@ -63,18 +71,19 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
     Attributes:
         homes: home group by chain, to ask the file tokens why a chain waits.
         files: the files that are open now, bytes decoded and written.
+        latest: the last event of each chain and kind.
+        news: those of them that were not told yet.
     """
 
     def __init__(self, run_id: str, homes: Mapping[str, str]) -> None:
         self.run_id, self.homes = run_id, dict(homes)
         self.name = topic(run_id)
-        self.done: dict[str, dict[str, set[tuple[str, int]]]] = {}
-        self.at: dict[str, tuple[str, int]] = {}
+        self.done: dict[tuple[str, str], set[tuple[str, int]]] = defaultdict(set)
         self.repeated: dict[str, int] = defaultdict(int)
-        self.waits: dict[str, str] = {}
+        self.latest: dict[tuple[str, str], Event] = {}
+        self.news: set[tuple[str, str]] = set()
         self.files = Throughput()
         self.work = Work()
-        self.moved: set[str] = set()
 
     async def start(self, scheduler: Any) -> None:
         """Begin to tell."""
@@ -94,13 +103,15 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         del start
         _, chain, leg, year, _ = key
         stage = stage_of(key)
-        done = self.done.setdefault(chain, {}).setdefault(stage, set())
-        if (leg, year) in done:
-            self.repeated[chain] += 1
+        done = self.done[chain, stage]
+        self.repeated[chain] += (leg, year) in done
         done.add((leg, year))
-        if stage == "window":
-            self.at[chain] = (leg, year)
-        self.moved.add(chain)
+        if stage in STAGES:
+            self._note(Event(stage, chain, leg, year, len(done), self.repeated[chain]))
+
+    def _note(self, event: Event) -> None:
+        self.latest[event.chain, event.kind] = event
+        self.news.add((event.chain, event.kind))
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Count a line of a worker's trace."""
@@ -112,45 +123,32 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         self.files.lose(worker)
 
     def tell(self) -> None:
-        """Tell whoever listens of the chains that moved; Dask keeps the last 1000 tellings."""
-        waits = {chain: self._waits(chain) for chain in self.homes}
+        """Tell whoever listens what is new; Dask keeps the last 1000 tellings."""
+        for chain in self.homes:
+            why, before = self._waits(chain), self.latest.get((chain, "wait"))
+            if why != (before.message if before else ""):
+                self._note(Event("wait", chain, message=why))
         work = self.files.sample()
-        moved = self.moved | {c for c in self.homes if waits[c] != self.waits.get(c, "")}
-        if moved or work != self.work:
-            self.moved, self.waits, self.work = set(), waits, work
-            self.scheduler.log_event(topic(self.run_id), self.snapshot(moved))
+        if self.news or work != self.work:
+            self.work = work
+            news: list[Event | Work] = [self.latest[key] for key in sorted(self.news)]
+            self.news = set()
+            self.scheduler.log_event(self.name, [packed(event) for event in [*news, work]])
 
     def _waits(self, chain: str) -> str:
         """Say why a chain's reads wait, or nothing if they need not."""
         tokens = self.scheduler.plugins.get(PLUGIN)
         return tokens.waiting_for(self.homes[chain]) if tokens else ""
 
-    def snapshot(self, chains: Collection[str] | None = None) -> dict[str, Any]:
-        """Return what is done so far, of all chains or of some.
-
-        Returns:
-            ``chains``: counts by chain: a number for each stage, leg and year in work, why it
-            waits. ``work``: the fields of :class:`~climdask.throughput.Work`.
-        """
-        return {
-            "chains": {c: self._counts(c) for c in (self.homes if chains is None else chains)},
-            "work": asdict(self.work),
-        }
-
-    def _counts(self, chain: str) -> dict[str, Any]:
-        return {
-            **{stage: len(keys) for stage, keys in self.done.get(chain, {}).items()},
-            "at": list(self.at.get(chain, ("", 0))),
-            "repeated": self.repeated[chain],
-            "waits": self.waits.get(chain, ""),
-        }
+    def so_far(self) -> list[Event | Work]:
+        """Return the last event of each chain and kind, and the work with files."""
+        return [*self.latest.values(), self.files.sample()]
 
 
-def stop_watching(run_id: str, dask_scheduler: Any = None) -> dict[str, Any]:
-    """Return the last snapshot of a run; called on the scheduler."""
+def stop_watching(run_id: str, dask_scheduler: Any = None) -> list[dict[str, Any]]:
+    """Return all that is known of a run at its end; called on the scheduler."""
     plugin: ChainWatcher = dask_scheduler.plugins[topic(run_id)]
-    plugin.work = plugin.files.sample()
-    return plugin.snapshot()
+    return [packed(event) for event in plugin.so_far()]
 
 
 def remove_watcher(run_id: str, dask_scheduler: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""What a report shows of an output folder, as plain data; :mod:`climdask.reportpage` draws it."""
+"""What a report shows of an output folder, as plain data; ``reporting.page`` draws it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from climdask.audit import Audit, audit
-from climdask.coastlines import Line, coastlines
-from climdask.display import Look, change_limit, limits, look_of
+from climdask.climatology.calendars import from_run_lengths, run_lengths
 from climdask.errors import DataError, OutputError
-from climdask.normalsets import Naming, Normal, NormalSet, OpenNormal, find_normals, opened
-from climdask.outputfolder import OutputFolder
-from climdask.summaries import (
+from climdask.inputs.audit import Audit, audit
+from climdask.inputs.sharedfiles import read_regular
+from climdask.outputs.catalogue import Naming, Normal, NormalSet, OpenNormal, find_normals, opened
+from climdask.outputs.folder import OutputFolder
+from climdask.plaintext import quantity
+from climdask.reporting.coastlines import Line, coastlines
+from climdask.reporting.display import Look, change_limit, limits, look_of
+from climdask.reporting.summaries import (
     Days,
     Detail,
     Floats,
@@ -34,8 +37,7 @@ from climdask.summaries import (
     shown_targets,
     summarise,
 )
-from climdask.timelines import NOTHING, Timeline, timeline
-from climdask.years import run_lengths
+from climdask.reporting.timelines import NOTHING, Timeline, timeline
 
 # Bytes of all maps and curves before they become text, which takes a third more: with Bokeh's
 # own 2 MB and the shores a report stays below 20 MB.
@@ -161,7 +163,7 @@ def collect(
     detail = choose_detail(list(shapes.values()), map_bytes)
     fields = []
     for n, one in enumerate(shown, start=1):
-        tell(f"{n} of {len(shown)}: {one.id}, {len(one.normals)} normals")
+        tell(f"{n} of {len(shown)}: {one.id}, {quantity(len(one.normals), 'normal')}")
         made = _field(one, detail, shapes[one.id]) if one.id in shapes else None
         if made is None:
             left_out[one.id] = "none of its normals can be read"
@@ -182,8 +184,9 @@ def read_manifest(folder: OutputFolder) -> dict[str, Any]:
         OutputError: there is none, or it is damaged.
     """
     try:
-        content = json.loads(folder.manifest.read_bytes())
-    except (OSError, ValueError) as error:
+        content = json.loads(read_regular(folder.manifest))
+        _naming(content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OutputError(
             f"{folder.root}: holds no manifest of a run that can be read "
             f"({folder.manifest.name}: {getattr(error, 'strerror', None) or error}); give the "
@@ -206,17 +209,14 @@ def _absent(manifest: Mapping[str, Any], sets: Sequence[NormalSet]) -> Iterator[
         for region in plan["regions"]:
             name = f"{chain}/{region}"
             lacking = {
-                leg: run_lengths(y for y in _years(text) if (leg, y) not in there.get(name, set()))
+                leg: run_lengths(
+                    y for y in from_run_lengths(text) if (leg, y) not in there.get(name, set())
+                )
                 for leg, text in plan["target_years"].items()
             }
             text = "; ".join(f"{leg} {years}" for leg, years in lacking.items() if years)
             if text:
                 yield name, text
-
-
-def _years(runs: str) -> list[int]:
-    ends = [[int(y) for y in run.split("-")] for run in runs.split(", ") if run]
-    return [year for end in ends for year in range(end[0], end[-1] + 1)]
 
 
 def _latest_timeline(traces: Sequence[Path]) -> tuple[str, Timeline]:

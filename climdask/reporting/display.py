@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from climdask.climatology.units import CELSIUS, DAILY_DEPTH, FLUX, KELVIN, one_spelling
+from climdask.plaintext import printable
+
 MISSING_COLOR = "#d9d9d9"
 PERIOD_COLORS = {"historical": "#8c8c8c", "hybrid": "#e6a23c", "scenario": "#4c78a8"}
 
@@ -75,32 +78,28 @@ _WARMER = Palette("RdBu", "RdBu_r")
 _WETTER = Palette("BrBG", "BrBG", backwards=True)
 _MORE = Palette("PRGn", "PRGn", backwards=True)
 
-_KELVIN = {"k", "kelvin", "degk", "degrees_kelvin"}
-_CELSIUS = {
-    "c", "degc", "deg_c", "celsius", "degree_c", "degrees_c", "degree_celsius", "degrees_celsius",
-}  # fmt: skip
-_FLUX = {"kg m-2 s-1", "kg m**-2 s**-1", "kg/m2/s", "kg/m^2/s", "kg m^-2 s^-1", "mm s-1", "mm/s"}
-_DAILY = {"mm/day", "mm day-1", "mm d-1", "mm/d", "kg m-2 day-1", "kg m-2 d-1"}
 _SECONDS_PER_DAY = 86400.0
 
 
 def look_of(name: str, attributes: Mapping[str, object]) -> Look:
     """Return how a variable with these CF attributes is shown."""
-    units = str(attributes.get("units", "1")).strip()
-    long_name = str(attributes.get("long_name") or attributes.get("standard_name") or name)
+    units = printable(str(attributes.get("units", "1")).strip())
+    long_name = printable(
+        str(attributes.get("long_name") or attributes.get("standard_name") or name)
+    )
     standard = str(attributes.get("standard_name", ""))
     wet = any(word in f"{standard} {long_name}".lower() for word in ("precipitation", "rain"))
-    if units.lower() in _KELVIN:
+    if one_spelling(units) == KELVIN:
         return Look(name, long_name, "°C", "stored in K", 1.0, -273.15, False, _WARM, _WARMER)
-    if units.lower() in _CELSIUS:
+    if one_spelling(units) == CELSIUS:
         return Look(name, long_name, "°C", "", 1.0, 0.0, False, _WARM, _WARMER)
-    if wet and units in _FLUX:
+    if wet and one_spelling(units) == FLUX:
         note = f"stored in {units}"
         return Look(
             name, long_name, "mm/day", note, _SECONDS_PER_DAY, 0.0, True, _WET, _WETTER
         )  # 1 kg of water on 1 m2 is 1 mm deep
     if wet:
-        units = "mm/day" if units in _DAILY else units
+        units = "mm/day" if one_spelling(units) == DAILY_DEPTH else units
         return Look(name, long_name, units, "", 1.0, 0.0, True, _WET, _WETTER)
     return Look(name, long_name, units, "", 1.0, 0.0, False, _OTHER, _MORE)
 

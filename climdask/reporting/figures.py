@@ -32,10 +32,10 @@ from bokeh.models import (
 from bokeh.palettes import all_palettes, interp_palette
 from bokeh.plotting import figure
 
-from climdask.display import MISSING_COLOR, PERIOD_COLORS, Palette, day_name
-from climdask.reportdata import Field
-from climdask.summaries import Packed, months_of, spans
-from climdask.timelines import STAGES, Timeline
+from climdask.reporting.data import Field
+from climdask.reporting.display import MISSING_COLOR, PERIOD_COLORS, Palette, day_name
+from climdask.reporting.summaries import Packed, months_of, spans
+from climdask.reporting.timelines import STAGES, Timeline
 
 MAP_WIDTH, MAP_HEIGHT = 440, 400  # pixels of a map at most
 CURVE_WIDTH, MEAN_HEIGHT = 480, 200
@@ -193,7 +193,7 @@ def document(fields: Sequence[Field], timeline: Timeline) -> Document:
     maps = {"normal": _map("normal"), "change": _map("change")}
     curves, plots = _curves()
     act = CustomJS(
-        code=(files("climdask") / "templates" / "report.mjs").read_text(encoding="utf-8"),
+        code=(files("climdask.reporting") / "templates" / "report.mjs").read_text(encoding="utf-8"),
         args={
             "fields": data,
             "coasts": coasts_of(fields, data),

@@ -13,13 +13,14 @@ from bokeh.embed import file_html
 from bokeh.resources import INLINE
 from jinja2 import Environment
 
-from climdask.atomicfiles import atomically
-from climdask.outputfolder import write_text
-from climdask.progress import clock
-from climdask.reportdata import MAP_BYTES, ReportData, collect
-from climdask.reportfigures import document, lane_name
+from climdask.climatology.calendars import run_lengths
+from climdask.monitoring.progress import clock
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.folder import write_text
+from climdask.plaintext import printable_in_html, quantity
+from climdask.reporting.data import MAP_BYTES, ReportData, collect
+from climdask.reporting.figures import document, lane_name
 from climdask.version import __version__
-from climdask.years import run_lengths
 
 MOST_ROWS = 200  # of a table of files
 
@@ -61,8 +62,10 @@ def write_report(
 def to_html(data: ReportData) -> str:
     """Return the page."""
     # What is not Bokeh's comes from files and messages, so all of it is escaped.
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        (files("climdask") / "templates" / "report.html").read_text(encoding="utf-8")
+    page = Environment(
+        autoescape=True, finalize=printable_in_html, trim_blocks=True, lstrip_blocks=True
+    ).from_string(
+        (files("climdask.reporting") / "templates" / "report.html").read_text(encoding="utf-8")
     )
     drawn = document(data.fields, data.timeline)
     told = {
@@ -202,7 +205,7 @@ def _slow(data: ReportData) -> list[str]:
     for file, reason in data.audit.slow:
         reasons.setdefault(reason, []).append(file)
     return [
-        f"{len(found)} files were read through the netCDF library: {reason} ({found[0]})"
+        f"{quantity(len(found), 'file was')} read through the netCDF library: {reason} ({found[0]})"
         for reason, found in reasons.items()
     ]
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from climdask.atomicfiles import atomically
-from climdask.coastlines import coastlines
-from climdask.display import MISSING_COLOR, Look, day_name, limits, look_of
+from climdask.climatology.calendars import run_lengths
 from climdask.errors import DataError, PlotError
-from climdask.normalsets import Normal, OpenNormal, describe, opened
-from climdask.summaries import edges_of, mean_over_days, months_of
-from climdask.years import run_lengths
+from climdask.outputs.atomicfiles import atomically
+from climdask.outputs.catalogue import Normal, OpenNormal, describe, opened
+from climdask.plaintext import printable
+from climdask.reporting.coastlines import coastlines
+from climdask.reporting.display import MISSING_COLOR, Look, day_name, limits, look_of
+from climdask.reporting.summaries import edges_of, mean_over_days, months_of
 
 _GIVE = "give a file *_normal.nc or a store *_normal.zarr of an output folder"
 
@@ -213,7 +214,12 @@ def _draw_cycle(figure: Figure, file: OpenNormal, look: Look, point: tuple[float
 
 
 def _label(look: Look) -> str:
-    return f"{look.label}{look.note and f', {look.note}'}"
+    return _plain(f"{look.label}{look.note and f', {look.note}'}")
+
+
+def _plain(text: str) -> str:
+    """Keep Matplotlib from reading a formula between two dollar signs."""
+    return printable(text).replace("$", r"\$")
 
 
 def _title(path: Path, normal: Normal, file: OpenNormal, view: View) -> str:
@@ -229,4 +235,4 @@ def _title(path: Path, normal: Normal, file: OpenNormal, view: View) -> str:
         what = day_name(*file.days[find_day(file.days, view.day)])
     else:
         what = "annual mean"
-    return f"{file.variable}, {who or path.name}\n{what}, {window}-year normal {years}"
+    return _plain(f"{file.variable}, {who or path.name}\n{what}, {window}-year normal {years}")

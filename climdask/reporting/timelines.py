@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from climdask.files import read_lines
+from climdask.inputs.access import read_lines
+from climdask.inputs.audit import has_right_types
 
 STAGES = ("read", "window", "write")
 MOST_SPANS = 30_000
@@ -62,7 +63,7 @@ def timeline(trace_dir: Path, most: int = MOST_SPANS) -> Timeline:
     """Read the traces of a run; empty if there are none."""
     spans: list[Span] = []
     for path in sorted(trace_dir.glob("*.jsonl")):
-        spans += _spans(path.stem, read_lines(path)[0])
+        spans += _spans(path.stem, filter(_can_be_drawn, read_lines(path)[0]))
     if not spans:
         return NOTHING
     zero = min(span.start for span in spans)
@@ -104,6 +105,18 @@ def joined(spans: Sequence[Span], gap: float) -> list[Span]:
         else:
             found.append(span)
     return found
+
+
+_NEEDED = {
+    "open": ("purpose", "token", "seq"), "close": ("token", "opened"),
+    "window": ("seconds",), "write": ("seconds",),
+}  # fmt: skip
+
+
+def _can_be_drawn(event: Mapping[str, Any]) -> bool:
+    return has_right_types(event) and all(
+        k in event for k in _NEEDED.get(event.get("event", ""), ())
+    )
 
 
 def _spans(lane: str, events: Iterable[Mapping[str, Any]]) -> list[Span]:

@@ -16,14 +16,15 @@ from typing import Any
 import distributed
 import pytest
 
-import climdask.tasks
-from climdask.api import run
-from climdask.dashboard import PLUGIN, Dashboard, open_page
-from climdask.dashboardrows import WatchedRun
-from climdask.progress import ChainProgress, RunProgress
-from climdask.results import RunResult
-from climdask.tokens import PLUGIN as TOKENS
-from climdask.watcher import topic
+import climdask.execution.tasks
+from climdask.dashboard.plugin import Dashboard, open_page
+from climdask.dashboard.rows import WatchedRun
+from climdask.execution.events import Event, Work, packed
+from climdask.execution.tokens import PLUGIN as TOKENS
+from climdask.monitoring.progress import ChainProgress, RunProgress
+from climdask.monitoring.watcher import topic
+from climdask.running.results import RunResult
+from climdask.running.run import run
 from tests.browser import Page, browser
 from tests.samples import write_archive
 from tests.workflows import small
@@ -97,19 +98,23 @@ def at_work(client: distributed.Client, run_id: str) -> dict[str, int]:
     """Return the scheduler's own counts."""
 
     def count(dask_scheduler: Any) -> dict[str, int]:
-        chains = dask_scheduler.plugins[topic(run_id)].snapshot()["chains"].values()
+        done = dask_scheduler.plugins[topic(run_id)].done
         names = {"years": "window", "reads": "read", "writes": "write"}
-        return {name: sum(c.get(stage, 0) for c in chains) for name, stage in names.items()}
+        return {
+            name: sum(len(keys) for (_, of), keys in done.items() if of == stage)
+            for name, stage in names.items()
+        }
 
     found: dict[str, int] = client.run_on_scheduler(count)
     return found
 
 
+@pytest.mark.slow
 def test_the_page_shows_a_run_as_it_is(
     client: distributed.Client, page: Page, root: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    held, go, real = threading.Event(), threading.Event(), climdask.tasks.read_years
+    held, go, real = threading.Event(), threading.Event(), climdask.execution.tasks.read_years
 
     def gate(path: Path, *args: Any, **more: Any) -> Any:
         if path.name.startswith("tas_") and GATE in path.name and "ACCESS" in path.name:
@@ -117,7 +122,7 @@ def test_the_page_shows_a_run_as_it_is(
             assert go.wait(120)
         return real(path, *args, **more)
 
-    monkeypatch.setattr("climdask.tasks.read_years", gate)
+    monkeypatch.setattr("climdask.execution.tasks.read_years", gate)
     link, problem = open_page(client)
     assert not problem
     page.open(link)
@@ -213,10 +218,10 @@ def test_two_runs_at_once_stand_side_by_side_and_the_last_stays_until_the_next()
     start("one")
     start("two")
     assert shown() == [("one", "at work"), ("two", "at work")]
-    dashboard.log_event(
-        topic("two"), {"chains": {"M/r1/gn/pr": {"read": 9, "window": 7}}, "work": {}}
-    )
-    dashboard.log_event(PLUGIN, {"run": "one", "event": "fail", "of": ["M/r1/gn/pr", "no disk"]})
+    window = Event("window", "M/r1/gn/pr", "historical", 1956, 7)
+    dashboard.log_event(topic("two"), [packed(window), packed(Work(files=9))])
+    fail = Event("fail", "M/r1/gn/pr", message="no disk")
+    dashboard.log_event(topic("one"), [packed(fail)])
     assert [line.years for line in dashboard.view().runs] == ["0/150", "0/150"], "one view a while"
     dashboard.gather()
     assert [line.years for line in dashboard.view().runs] == ["0/150", "7/150"]
@@ -231,6 +236,7 @@ def test_two_runs_at_once_stand_side_by_side_and_the_last_stays_until_the_next()
     assert shown() == [("four", "at work")]
 
 
+@pytest.mark.slow
 def test_without_a_page_the_run_goes_on_and_says_so_once(root: Path, tmp_path: Path) -> None:
     told: list[str] = []
     flow = small(root, tmp_path / "out", models=["ACCESS-CM2"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from climdask.dashboardrows import (
+from climdask.dashboard.rows import (
     PAGE,
     POINTS,
     Choice,
@@ -19,8 +19,8 @@ from climdask.dashboardrows import (
     counts_of,
     groups,
 )
-from climdask.progress import ChainProgress, RunProgress
-from climdask.throughput import Work
+from climdask.execution.events import Work
+from climdask.monitoring.progress import ChainProgress, RunProgress
 
 VARIABLES = ("pr", "tas", "tasmax", "tasmin")
 
@@ -177,3 +177,11 @@ def test_a_curve_of_one_point_has_no_rate_and_a_new_point_makes_new_rates() -> N
     found = curve.rates()
     assert [found[name].tolist() for name in found] == [[2.0], [4.0], [1.0], [2.0]]
     assert curve.rates() is found, "nothing is sent to browsers again"
+
+
+def test_on_the_page_messages_of_files_are_plain_text_and_no_code() -> None:
+    from climdask.dashboard.page import _WORDS
+
+    said = str(_WORDS.failures([("M/tas", "units: \x1b[2J<script>\u202e")], 0))
+    assert "units: \\x1b[2J&lt;script&gt;\\u202e" in said
+    assert str(_WORDS.open_files([], 0)).startswith("<h3>0 input files")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 import pytest
 
-from climdask.executor import Event
-from climdask.progress import ChainProgress, clock
+from climdask.execution.events import Event, Work, packed, unpacked
+from climdask.monitoring.progress import RunProgress, clock
 from tests.progresses import row, run_of
 
 WHY = "/data/tas_1999.nc: is empty (0 bytes); fetch it again"
 
 
-def snapshot(chains: dict[str, Any], **work: Any) -> dict[str, Any]:
-    return {"chains": chains, "work": work}
+def take(progress: RunProgress, *events: Event | Work) -> None:
+    for event in events:
+        progress.take(event)
 
 
 # ---------------------------------------------------------------- counts
@@ -51,44 +52,63 @@ def test_what_is_left_follows_from_the_pace_so_far(now: list[float]) -> None:
     assert (chain.elapsed, chain.eta) == (40.0, 0.0), "the clock of a chain that has ended stands"
 
 
-def test_a_snapshot_never_takes_counts_back() -> None:
+def test_an_event_never_takes_counts_back() -> None:
     chain = row()
     progress = run_of(chain)
-    progress.update(
-        snapshot({chain.id: {"read": 5, "window": 4, "write": 1, "at": ["ssp245", 2015]}})
+    take(
+        progress,
+        Event("read", chain.id, "historical", 1984, 5),
+        Event("window", chain.id, "ssp245", 2015, 4),
+        Event("write", chain.id, "ssp245", 2015, 1),
     )
     assert (chain.reads, chain.years, chain.writes) == (5, 4, 1)
     assert (chain.at, chain.state) == (("ssp245", 2015), "active")
-    less = {chain.id: {"read": 3, "window": 2, "repeated": 2}, "another": {"read": 1}}
-    progress.update(snapshot(less, files=3))
+    again = Event("read", chain.id, "historical", 1982, 3, repeated=2)
+    take(progress, again, again, Event("read", "another", "historical", 1982, 1), Work(files=3))
     assert progress.work.files == 3
     assert (chain.reads, chain.years, chain.writes, chain.repeated) == (5, 4, 1, 2)
     assert chain.at == ("ssp245", 2015)
 
 
-def test_the_events_of_the_reference_executor_are_counted(now: list[float]) -> None:
-    chain = ChainProgress("m/r/g/tas", 2, 2, 1)
+def test_the_first_start_of_a_chain_counts(now: list[float]) -> None:
+    chain = row()
     progress = run_of(chain)
-    for stage, year in (("read", 2000), ("window", 2000), ("read", 2001), ("window", 2001)):
-        progress.take(Event(chain.id, stage, "historical", year))
-    assert (chain.state, chain.started, chain.at) == ("active", 1000.0, ("historical", 2001))
-    progress.take(Event(chain.id, "write", "historical", 2001))
-    assert (chain.state, chain.years, chain.reads, chain.writes) == ("done", 2, 2, 1)
+    take(progress, Event("start", chain.id))
+    now[0] = 1007.0
+    take(progress, Event("start", chain.id))
+    assert (chain.started, chain.state, chain.elapsed) == (1000.0, "waiting", 7.0)
+
+
+def test_why_a_chain_waits_is_told_and_taken_back() -> None:
+    chain = row()
+    progress = run_of(chain)
+    take(progress, Event("start", chain.id), Event("wait", chain.id, message="no worker yet"))
+    assert chain.status == "waiting (no worker yet)"
+    take(progress, Event("wait", chain.id))
+    assert chain.status == "waiting"
 
 
 def test_the_first_failure_of_a_chain_stays() -> None:
     chain = row()
     progress = run_of(chain, row("pr"))
-    progress.fail(chain.id, "first")
-    progress.fail(chain.id, "second")
-    progress.finish(chain.id)
+    take(
+        progress,
+        Event("fail", chain.id, message="first"),
+        Event("fail", chain.id, message="second"),
+        Event("finish", chain.id),
+    )
     assert (chain.state, chain.message, chain.writes) == ("failed", "first", 0)
     assert progress.failures == {chain.id: "first"}
 
 
+@pytest.mark.parametrize("event", [Event("wait", "m", "l", 2000, 3, 1, "why"), Work(1, 2, 3)])
+def test_an_event_travels_as_plain_values(event: Event | Work) -> None:
+    assert unpacked(json.loads(json.dumps(packed(event)))) == event
+
+
 def test_a_chain_that_ends_well_has_all_its_counts() -> None:
     chain = row(years=140)
-    run_of(chain).finish(chain.id)
+    run_of(chain).take(Event("finish", chain.id))
     assert (chain.state, chain.years, chain.reads, chain.writes) == ("done", 150, 150, 121)
 
 

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from climdask.api import run
 from climdask.cli import main
+from climdask.clusters.ownjob import own_job
 from climdask.errors import OutputError
-from climdask.heartbeat import Heartbeat
-from climdask.outputfolder import OutputFolder
-from climdask.processes import Job, Process, own_job
-from climdask.progress import RunProgress
-from climdask.runstatus import SILENCE, judge, latest_run, read_status, silence
+from climdask.monitoring.heartbeat import Heartbeat
+from climdask.monitoring.processes import Job, Process
+from climdask.monitoring.progress import RunProgress
+from climdask.monitoring.status import SILENCE, judge, latest_run, read_status, silence
+from climdask.outputs.folder import OutputFolder
+from climdask.running.run import run
 from tests.progresses import row, run_of
 from tests.samples import Archive, write_archive
 from tests.statuses import RUN, elsewhere, gone, left
@@ -229,7 +230,7 @@ def test_a_run_that_fails_says_so_and_why(
     def broken(*_: object, **__: object) -> None:
         raise OSError("the disk is on fire")
 
-    monkeypatch.setattr("climdask.api.run_serially", broken)
+    monkeypatch.setattr("climdask.running.run.run_serially", broken)
     with pytest.raises(OSError, match="on fire"):
         run(small(archive.root, out), serial=True)
     folder = OutputFolder(out)
@@ -247,7 +248,7 @@ def test_a_mistake_in_a_first_run_leaves_nothing(archive: Archive, out: Path) ->
 def test_the_heart_beats_while_the_run_does_something_else(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("climdask.heartbeat.BEAT", 0.02)
+    monkeypatch.setattr("climdask.monitoring.heartbeat.BEAT", 0.02)
     chain = row("tas")
     with Heartbeat(folder, RUN, "local", lambda: None) as heart:
         assert read_status(folder, RUN).state == "starting"
@@ -270,7 +271,7 @@ def test_a_full_disk_does_not_end_a_run_for_its_status(
     def full(*_: object, **__: object) -> None:
         raise OutputError("the disk is full")
 
-    monkeypatch.setattr("climdask.heartbeat.atomically", full)
+    monkeypatch.setattr("climdask.monitoring.heartbeat.atomically", full)
     with Heartbeat(folder, RUN, "local", lambda: None) as heart:
         heart.begin(RunProgress({}))
         heart.end("done")
@@ -279,7 +280,7 @@ def test_a_full_disk_does_not_end_a_run_for_its_status(
 def test_a_request_to_stop_is_heard_once(
     folder: OutputFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("climdask.heartbeat.BEAT", 0.02)
+    monkeypatch.setattr("climdask.monitoring.heartbeat.BEAT", 0.02)
     asked: list[float] = []
     heard = threading.Event()
 
@@ -306,6 +307,7 @@ def test_a_request_to_stop_is_heard_once(
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are of POSIX")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.slow
 def test_a_signal_to_all_processes_of_a_run_interrupts_it_cleanly(
     name: str, archive: Archive, out: Path, tmp_path: Path
 ) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-import climdask.terminal
-from climdask.progress import ChainProgress, RunProgress
-from climdask.terminal import plain_line, shown, summary
+import climdask.monitoring.terminal
+from climdask.execution.events import Event
+from climdask.monitoring.progress import ChainProgress, RunProgress
+from climdask.monitoring.terminal import plain_line, shown, summary
 from tests.progresses import row, run_of
 
 DASHBOARD = "http://127.0.0.1:8787/status"
@@ -38,7 +39,7 @@ def test_a_plain_line_says_what_where_and_how_long(now: list[float]) -> None:
 def test_without_a_terminal_a_chain_that_moved_is_told_every_few_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(climdask.terminal, "PLAIN_INTERVAL", 0.01)
+    monkeypatch.setattr(climdask.monitoring.terminal, "PLAIN_INTERVAL", 0.01)
     stream = io.StringIO()
     still, moving = row("pr", state="active"), row("tas", state="active")
     progress = run_of(still, moving, dashboard=DASHBOARD)
@@ -48,7 +49,7 @@ def test_without_a_terminal_a_chain_that_moved_is_told_every_few_seconds(
             until = time.monotonic() + 10
             while f"{years}/150 years" not in stream.getvalue() and time.monotonic() < until:
                 time.sleep(0.005)
-        progress.fail(moving.id, WHY)
+        progress.take(Event("fail", moving.id, message=WHY))
     lines = stream.getvalue().splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "each has its time"
     assert lines[0].endswith(f" dashboard: {DASHBOARD}")
@@ -69,11 +70,11 @@ def test_quiet_shows_nothing_at_all() -> None:
 def test_of_many_chains_only_what_changed_its_state_and_the_totals_are_told() -> None:
     rows = [row(f"v{n:02}", state="active") for n in range(40)]
     progress = run_of(*rows)
-    lines = climdask.terminal._Lines(progress)
+    lines = climdask.monitoring.terminal._Lines(progress)
     assert len(lines.new()) == 41, "each has begun, and the totals"
     for moving in rows:
         moving.years = 10
-    progress.finish(rows[3].id)
+    progress.take(Event("finish", rows[3].id))
     told = lines.new()
     assert [line.split(":")[0] for line in told[:-1]] == [rows[3].id]
     assert told[-1].startswith("1/40 chains done")
@@ -82,7 +83,7 @@ def test_of_many_chains_only_what_changed_its_state_and_the_totals_are_told() ->
 
 def test_jobs_and_why_they_wait_are_told_when_they_change() -> None:
     progress = run_of(row())
-    lines = climdask.terminal._Lines(progress)
+    lines = climdask.monitoring.terminal._Lines(progress)
     progress.jobs, progress.note = {"7": "pending"}, "job 7 waits: Priority"
     assert lines.new() == ["jobs: 1 pending (7)", "note: job 7 waits: Priority"]
     assert lines.new() == []
@@ -91,7 +92,7 @@ def test_jobs_and_why_they_wait_are_told_when_they_change() -> None:
 
 
 def test_plain_lines_come_the_more_rarely_the_longer_a_run_takes() -> None:
-    waits = [climdask.terminal.pause(hours * 3600) for hours in (0, 0.05, 1, 10)]
+    waits = [climdask.monitoring.terminal.pause(hours * 3600) for hours in (0, 0.05, 1, 10)]
     assert waits == [5.0, 5.0, 60.0, 300.0]
 
 
@@ -199,11 +200,11 @@ def test_the_bar_grows_with_the_years(monkeypatch: pytest.MonkeyPatch) -> None:
     for years in (0, 50, 100, 150):
         progress = run_of(row("tas", state="active", years=years), row("pr"))
         file = io.StringIO()
-        table = climdask.terminal.table(progress, 120, 24)
+        table = climdask.monitoring.terminal.table(progress, 120, 24)
         Console(file=file, width=120, color_system=None, force_terminal=True).print(table)
         bars.append(next(x for x in file.getvalue().splitlines() if " tas " in x).count("━"))
     assert bars == sorted(set(bars))
-    assert bars[-1] == climdask.terminal.BAR
+    assert bars[-1] == climdask.monitoring.terminal.BAR
 
 
 def test_without_colours_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-import climdask.throughput
-from climdask.throughput import SPAN, Throughput
+import climdask.monitoring.throughput
+from climdask.monitoring.throughput import SPAN, Throughput
 
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Stand still at 1000 s; the list holds the time."""
     at = [1000.0]
-    monkeypatch.setattr(climdask.throughput.time, "monotonic", lambda: at[0])
+    monkeypatch.setattr(climdask.monitoring.throughput.time, "monotonic", lambda: at[0])
     return at
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from climdask import coastlines as module
-from climdask.coastlines import coastlines
+from climdask.reporting import coastlines as module
+from climdask.reporting.coastlines import coastlines
 from tests.tools import lacking
 
 
@@ -21,6 +21,7 @@ def ends(lines: list[np.ndarray]) -> tuple[float, float, float, float]:
     return (*points.min(axis=0), *points.max(axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("box", [(-12, 32, 35, 60), (348, 392, 35, 60), (170, 235, 50, 72),
                                  (-190, -125, 50, 72), (147, 155, -45, -37)])  # fmt: skip
 def test_shores_lie_in_the_box_and_fill_it(box: tuple[float, float, float, float]) -> None:

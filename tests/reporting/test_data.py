@@ -15,8 +15,8 @@ import xarray as xr
 
 import climdask
 from climdask.errors import OutputError
-from climdask.reportdata import Field, ReportData, collect
-from climdask.results import RunResult
+from climdask.reporting.data import Field, ReportData, collect
+from climdask.running.results import RunResult
 from tests.samples import LAT, WRAP, Archive, write_archive
 from tests.workflows import EAST, small
 
@@ -83,6 +83,7 @@ def place(field: Field, leg: str, target: int) -> int:
 
 @pytest.mark.parametrize("region", ["global", "east", "WRAP"])
 @pytest.mark.parametrize("scenario", ["ssp245", "ssp585"])
+@pytest.mark.slow
 def test_regional_means_are_weighted_with_the_cosine_of_latitude(
     region: str, scenario: str, field: Callable[..., Field], opened: Callable[..., xr.DataArray]
 ) -> None:
@@ -95,6 +96,7 @@ def test_regional_means_are_weighted_with_the_cosine_of_latitude(
         assert found == pytest.approx(float(expected.sel(target_year=target)), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_each_day_and_cell_of_a_map_is_what_the_file_holds(
     field: Callable[..., Field], opened: Callable[..., xr.DataArray]
 ) -> None:
@@ -110,6 +112,7 @@ def test_each_day_and_cell_of_a_map_is_what_the_file_holds(
     assert own.maps.scale < 0.01
 
 
+@pytest.mark.slow
 def test_zarr_stores_are_shown_as_netcdf_files_are(
     archive: Archive, data: ReportData, tmp_path: Path
 ) -> None:
@@ -196,6 +199,7 @@ def test_versions_and_scenarios_of_source_years_are_told(field: Callable[..., Fi
 @pytest.mark.parametrize(("calendar", "leap_day", "days"), [
     ("360_day", "drop", 360), ("standard", "keep", 366), ("noleap", "keep", 365),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_every_calendar_has_its_days_and_months(
     calendar: str, leap_day: str, days: int, tmp_path: Path
 ) -> None:

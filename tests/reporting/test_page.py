@@ -16,17 +16,18 @@ import pytest
 import yaml
 
 import climdask
-import climdask.reportdata
-import climdask.reportpage
+import climdask.reporting.data
+import climdask.reporting.page
 from climdask.cli import main
 from climdask.errors import OutputError
-from climdask.reportdata import MAP_BYTES, Change, ReportData, collect
-from climdask.reportpage import facts_of, to_html, write_report
-from climdask.results import RunResult
-from climdask.summaries import Packed, choose_detail, shown_targets
+from climdask.reporting.data import MAP_BYTES, Change, ReportData, collect
+from climdask.reporting.display import look_of
+from climdask.reporting.page import facts_of, to_html, write_report
+from climdask.reporting.summaries import Packed, choose_detail, shown_targets
+from climdask.running.results import RunResult
 from tests.browser import Page, browser
+from tests.reporting.test_summaries import FULL
 from tests.samples import WRAP, Archive, write_archive
-from tests.test_summaries import FULL
 from tests.workflows import EAST, small
 
 KELVIN = 273.15
@@ -62,6 +63,7 @@ def html(result: RunResult) -> str:
 # ---------------------------------------------------------------- one file
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
     tags = Tags()
     tags.feed(html)
@@ -82,6 +84,7 @@ class Tags(HTMLParser):
         self.found.append((tag, {name for name, _ in attrs}))
 
 
+@pytest.mark.slow
 def test_the_page_tells_the_run_and_its_proof(html: str, result: RunResult) -> None:
     assert f"Audit of 1 run: {result.audit}" in html
     assert result.run_id in html
@@ -90,6 +93,7 @@ def test_the_page_tells_the_run_and_its_proof(html: str, result: RunResult) -> N
     assert "What is not here" not in html
 
 
+@pytest.mark.slow
 def test_it_can_be_written_anywhere_and_again(result: RunResult, tmp_path: Path) -> None:
     file = tmp_path / "pages" / "mine.html"
     assert climdask.report(str(result.folder.root), file) == file
@@ -114,6 +118,7 @@ def changed(data: ReportData, edit: Callable[[dict[str, Any]], object]) -> str:
     return to_html(replace(data, manifest=manifest, fields=()))
 
 
+@pytest.mark.slow
 def test_whatever_messages_hold_is_text_and_no_code(data: ReportData) -> None:
     evil = "<script>alert('&')</script>"
 
@@ -129,6 +134,17 @@ def test_whatever_messages_hold_is_text_and_no_code(data: ReportData) -> None:
     assert html.count("&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;") >= 4
 
 
+def test_control_characters_in_messages_and_attributes_are_written_out(data: ReportData) -> None:
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["notes"] = ["units: \x1b]0;owned\x07 \u202ekpj"]
+
+    html = changed(data, edit)
+    assert "units: \\x1b]0;owned\\x07 \\u202ekpj" in html
+    assert "\x1b" not in html
+    look = look_of("tas", {"units": "K\x1b[31m", "long_name": "Air\x9b2J"})
+    assert (look.units, look.long_name) == ("K\\x1b[31m", "Air\\x9b2J")
+
+
 @pytest.mark.parametrize(("state", "said"), [
     ("running", "running, or killed before it could say so"), ("interrupted", "interrupted"),
     ("failed", "something failed"),
@@ -137,6 +153,7 @@ def test_a_run_that_did_not_end_well_says_so(state: str, said: str, data: Report
     assert f'{state}">{said}<' in changed(data, lambda manifest: manifest.update(state=state))
 
 
+@pytest.mark.slow
 def test_failures_and_skipped_files_are_listed(archive: Archive, tmp_path: Path) -> None:
     broken = write_archive(
         tmp_path / "in", variables=["tas", "pr"], first=2001, last=2007, last_historical_year=2008
@@ -158,12 +175,14 @@ def test_failures_and_skipped_files_are_listed(archive: Archive, tmp_path: Path)
     assert {f.set.variable: set(f.missing) for f in data.fields} == {"pr": {0}, "tas": {1}}
 
 
+@pytest.mark.slow
 def test_a_coarse_page_says_where_it_is_coarse(result: RunResult) -> None:
     said = facts_of(collect(result.folder.root, map_bytes=20_000))["coarsened"]
     assert "months instead of days" in said
     assert facts_of(collect(result.folder.root))["coarsened"] == ""
 
 
+@pytest.mark.slow
 def test_a_page_of_the_full_size_stays_below_20_mb(data: ReportData) -> None:
     """Four variables, five regions at 0.25 degree, 121 target years: maps of the size that
     is chosen for them, with noise in them, around what is shown of a small run."""
@@ -266,6 +285,7 @@ def expected(result: RunResult, scenario: str, target: int, **where: Any) -> np.
         return np.asarray(found.values)
 
 
+@pytest.mark.slow
 def test_the_page_opens_without_a_network_and_without_errors(page: Page) -> None:
     assert page.evaluate("performance.getEntriesByType('resource').length") == 0
     assert page.errors == []
@@ -289,6 +309,7 @@ def test_the_map_shows_the_normal_that_the_sliders_ask_for(fresh: Page, result: 
     assert set(np.round(found[~np.isnan(found)], 1)) == set(np.round(values[~np.isnan(values)], 1))
 
 
+@pytest.mark.slow
 def test_the_picture_itself_changes_with_the_slider(fresh: Page, tmp_path: Path) -> None:
     fresh.evaluate("document.querySelector('.controls').scrollIntoView()")
     pictures = []
@@ -348,6 +369,7 @@ def yaml_of(archive: Archive, folder: Path, **changes: Any) -> Path:
     return folder / "w.yaml"
 
 
+@pytest.mark.slow
 def test_run_writes_the_report_if_asked(
     archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,6 +378,7 @@ def test_run_writes_the_report_if_asked(
     assert (tmp_path / "out/report.html").stat().st_size > 1e6
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_leaves_the_exit_code_of_the_run(
     archive: Archive,
     tmp_path: Path,
@@ -365,13 +388,14 @@ def test_a_report_that_fails_leaves_the_exit_code_of_the_run(
     def fail(*_: object, **__: object) -> None:
         raise OutputError("the disk is full")
 
-    monkeypatch.setattr(climdask.reportpage, "atomically", fail)
+    monkeypatch.setattr(climdask.reporting.page, "atomically", fail)
     assert main(["run", str(yaml_of(archive, tmp_path)), "--serial", "--report"]) == 0
     said = capsys.readouterr()
     assert "climdask: warning: the report was not written: the disk is full" in said.err
     assert "4 of 4 normals" in said.out
 
 
+@pytest.mark.slow
 def test_the_command_says_where_the_page_is(
     result: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +414,7 @@ def test_a_folder_without_a_run_is_a_users_mistake(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_is_a_users_mistake(
     result: RunResult, tmp_path: Path
 ) -> None:

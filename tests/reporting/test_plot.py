@@ -14,9 +14,18 @@ from PIL import Image
 import climdask
 from climdask.cli import main
 from climdask.errors import PlotError
-from climdask.normalsets import opened
-from climdask.plot import View, annual_mean, find_cell, find_day, find_normal, plot_normal
-from climdask.results import RunResult
+from climdask.outputs.catalogue import opened
+from climdask.reporting.display import look_of
+from climdask.reporting.plot import (
+    View,
+    _label,
+    annual_mean,
+    find_cell,
+    find_day,
+    find_normal,
+    plot_normal,
+)
+from climdask.running.results import RunResult
 from tests.samples import WRAP, write_archive, write_year
 from tests.workflows import small
 
@@ -56,6 +65,7 @@ def colors(picture: Path) -> int:
     ("netcdf", View()), ("netcdf", View(day="02-29")), ("netcdf", View(point=(31.0, 2.0))),
     ("zarr", View(day="1")), ("zarr", View(point=(31.0, -71.0))),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_each_view_is_a_picture(
     view: View, kind: str, results: dict[str, RunResult], tmp_path: Path
 ) -> None:
@@ -65,6 +75,7 @@ def test_each_view_is_a_picture(
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
 
 
+@pytest.mark.slow
 def test_pictures_of_two_days_differ_and_of_one_day_do_not(file: Path, tmp_path: Path) -> None:
     def pixels(day: str) -> bytes:
         with Image.open(plot_normal(file, tmp_path / "x.png", View(day=day))) as image:
@@ -106,6 +117,7 @@ def test_a_day_that_the_normal_lacks_is_named_with_what_it_has(text: str) -> Non
         find_day([(1, 1), (1, 2), (2, 28), (3, 1)], text)
 
 
+@pytest.mark.slow
 def test_the_command_names_the_picture_after_the_normal(
     file: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -116,6 +128,7 @@ def test_the_command_names_the_picture_after_the_normal(
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".png", ".png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "said"), [
     (["nowhere.nc"], "no such file"),
     (["input.nc"], "is no normal that can be read"),
@@ -149,3 +162,8 @@ def test_without_matplotlib_the_command_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["plot", str(file)]) == 2
     assert "pip install 'climdask[plot]'" in capsys.readouterr().err
+
+
+def test_a_dollar_sign_in_units_is_no_formula_and_control_characters_are_written_out() -> None:
+    look = look_of("tas", {"units": "$\\frac{\x1b$"})
+    assert _label(look) == "tas (\\$\\frac{\\x1b\\$)"

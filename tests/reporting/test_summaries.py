@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from climdask.summaries import (
+from climdask.reporting.summaries import (
     DETAILS,
     MISSING,
     Shape,

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from climdask.audit import audit
-from climdask.files import FileAccess
-from climdask.timelines import NOTHING, Span, joined, timeline
+from climdask.inputs.access import FileAccess
+from climdask.inputs.audit import audit
+from climdask.reporting.timelines import NOTHING, Span, joined, timeline
 
 
 def event(kind: str, wall: float, **content: Any) -> dict[str, Any]:

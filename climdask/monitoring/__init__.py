@@ -1,0 +1,1 @@
+"""How far a run is: counts, pace, status, and who shows them."""

@@ -1,0 +1,1 @@
+"""Pictures of what was made: the report, plots, and what they show."""
