@@ -21,15 +21,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from climdask.plaintext import printable
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USER = 2
+EXIT_INTERRUPTED = 130
 
 
 class ClimdaskError(Exception):
     """Everything that climdask raises on purpose."""
 
     exit_code = EXIT_FAILED
+
+    def __str__(self) -> str:
+        """Return the message as plain text: parts of it may come from files."""
+        return printable(super().__str__())
 
 
 class UserError(ClimdaskError):

@@ -10,6 +10,24 @@ import pytest
 
 from tests.sandbox import Sandbox, gridengine, sandbox
 
+# Who uses one of these fixtures needs what the mark says, and takes its time.
+_MARKS = {"_slurm": "batch", "_sge": "batch", "page": "browser", "_real_data": "real"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they need; what needs a batch system, a browser or a real run is slow.
+
+    The tests of a file run in one process; a batch system has one machine, so its tests do too.
+    """
+    for item in items:
+        for fixture, mark in _MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+                item.add_marker("slow")
+        group = "batch" if item.get_closest_marker("batch") else str(item.path.name)
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(autouse=True)
 def _own_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:

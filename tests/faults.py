@@ -23,7 +23,7 @@ class FlakyReads(WorkerPlugin):  # type: ignore[misc]
         self.share, self.seconds = share, seconds
 
     def setup(self, worker: Any) -> None:
-        from climdask import tasks
+        from climdask.execution import tasks
 
         real = getattr(tasks.read_years, "real", tasks.read_years)
         share, seconds = self.share, self.seconds
@@ -38,6 +38,29 @@ class FlakyReads(WorkerPlugin):  # type: ignore[misc]
         tasks.read_years = flaky
 
 
+class LoopReads(WorkerPlugin):  # type: ignore[misc]
+    """Never come back from a certain file, in C, and with Python's lock."""
+
+    name = "loop-reads"
+
+    def __init__(self, poison: str) -> None:
+        self.poison = poison
+
+    def setup(self, worker: Any) -> None:
+        import re
+
+        from climdask.execution import tasks
+
+        real, poison = tasks.read_years, self.poison
+
+        def looping(path: Any, *args: Any, **more: Any) -> Any:
+            if path.name == poison:
+                re.match(r"(a+)+b", "a" * 60)
+            return real(path, *args, **more)
+
+        tasks.read_years = looping
+
+
 class PoisonReads(WorkerPlugin):  # type: ignore[misc]
     """Kill the process that reads a certain file, while it has the file open."""
 
@@ -50,7 +73,7 @@ class PoisonReads(WorkerPlugin):  # type: ignore[misc]
         import os
         import signal
 
-        from climdask import tasks
+        from climdask.execution import tasks
 
         real, poison = tasks.read_years, self.poison
 

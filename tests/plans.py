@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from climdask.config import Workflow
-from climdask.files import FileAccess
-from climdask.headers import Header
-from climdask.inventory import take_inventory
-from climdask.netcdf import read_header
-from climdask.outputfolder import OutputFolder
-from climdask.plan import ChainSpec, Done, Limits, Plan
-from climdask.planner import make_plan
-from climdask.regions import GLOBAL, Box, select
-from climdask.tasks import RunContext
-from climdask.years import DayAxis, Periods
+from climdask.climatology.calendars import DayAxis, Periods
+from climdask.climatology.places import GLOBAL, Box, select
+from climdask.execution.tasks import RunContext
+from climdask.inputs.access import FileAccess
+from climdask.inputs.headers import Header
+from climdask.inputs.inventory import take_inventory
+from climdask.inputs.netcdf import read_header
+from climdask.outputs.folder import OutputFolder
+from climdask.planning.plan import ChainSpec, Done, Limits, Plan
+from climdask.planning.survey import survey
+from climdask.settings.workflow import Workflow
 
 
 def plan_of(workflow: Workflow, *, done: Done | None = None, limits: Limits | None = None) -> Plan:
@@ -26,7 +26,8 @@ def plan_of(workflow: Workflow, *, done: Done | None = None, limits: Limits | No
         series.id: read_header(inventory.root / series.files[0].path, series.variable)
         for series in inventory.series
     }
-    return make_plan(workflow, inventory, headers, done=done, limits=limits)
+    whole = survey(workflow, inventory, headers)
+    return whole.pending(done or Done()).fitted(limits or Limits())
 
 
 def spec_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from climdask.progress import ChainProgress, RunProgress
+from climdask.monitoring.progress import ChainProgress, RunProgress
 
 
 def row(variable: str = "tas", *, model: str = "ACCESS-CM2", **changes: Any) -> ChainProgress:

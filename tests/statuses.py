@@ -7,10 +7,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from climdask.heartbeat import write_status
-from climdask.outputfolder import OutputFolder
-from climdask.processes import Process
-from climdask.runstatus import RunStatus
+from climdask.monitoring.heartbeat import write_status
+from climdask.monitoring.processes import Process
+from climdask.monitoring.status import RunStatus
+from climdask.outputs.folder import OutputFolder
 from tests.progresses import row, run_of
 
 RUN = "20260101T000000-00000000"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from climdask.config import Workflow, load
+from climdask.settings.workflow import Workflow, load
 
 EAST = {"name": "east", "lon": [0, 180], "lat": [-90, 90]}
 

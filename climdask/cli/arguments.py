@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from climdask.plaintext import one_line
+from climdask.settings.paths import check_path
 from climdask.version import __version__
 
 Parser = argparse.ArgumentParser
@@ -37,22 +39,30 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv, argparse.Namespace(debug=False, log=None))
 
 
+def _path(text: str) -> Path:
+    """Read a path, which also goes into scripts, commands and messages."""
+    try:
+        return check_path(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'the path "{one_line(text)}" {error}') from None
+
+
 def _workflow(sub: Parser) -> None:
-    sub.add_argument("workflow", type=Path, metavar="WORKFLOW.yaml")
-    sub.add_argument("--cluster", type=Path, metavar="CLUSTER.yaml", help="default: this machine")
-    sub.add_argument("--out", type=Path, metavar="DIR", help="instead of output.root")
-    sub.add_argument("--input-root", type=Path, metavar="DIR", help="instead of input.root")
+    sub.add_argument("workflow", type=_path, metavar="WORKFLOW.yaml")
+    sub.add_argument("--cluster", type=_path, metavar="CLUSTER.yaml", help="default: this machine")
+    sub.add_argument("--out", type=_path, metavar="DIR", help="instead of output.root")
+    sub.add_argument("--input-root", type=_path, metavar="DIR", help="instead of input.root")
 
 
 def _output_folder(sub: Parser) -> None:
-    sub.add_argument("out", type=Path, metavar="OUT_DIR", help="output folder of a run")
+    sub.add_argument("out", type=_path, metavar="OUT_DIR", help="output folder of a run")
 
 
 def _quickstart(sub: Parser) -> None:
     sub.add_argument(
         "folder",
         nargs="?",
-        type=Path,
+        type=_path,
         default=Path("climdask-quickstart"),
         help="folder to make (default: %(default)s)",
     )
@@ -66,18 +76,42 @@ def _plan(sub: Parser) -> None:
 def _work(sub: Parser) -> None:
     """Add what run and submit have in common."""
     _workflow(sub)
-    sub.add_argument(
-        "--inputs-unchanged",
-        action="store_true",
-        help="accept input files with new times, after an archive was restored",
-    )
-    sub.add_argument("--report", action="store_true", help="write report.html when it is done")
-    sub.add_argument(
-        "--log", type=Path, metavar="FILE", help="append all that is told, with date and time"
-    )
-    sub.add_argument(
-        "--performance-report", type=Path, metavar="FILE.html", help="keep Dask's own report"
-    )
+    _options(sub)
+
+
+def _options(sub: Parser) -> list[argparse.Action]:
+    """Add the options of a run that a submitted one has too."""
+    return [
+        sub.add_argument(
+            "--inputs-unchanged",
+            action="store_true",
+            help="accept input files with new times, after an archive was restored",
+        ),
+        sub.add_argument(
+            "--verify",
+            action="store_true",
+            help="compare the checksums of all normals that are there; make damaged ones again",
+        ),
+        sub.add_argument("--report", action="store_true", help="write report.html when it is done"),
+        sub.add_argument(
+            "--log", type=_path, metavar="FILE", help="append all that is told, with date and time"
+        ),
+        sub.add_argument(
+            "--performance-report", type=_path, metavar="FILE.html", help="keep Dask's own report"
+        ),
+    ]
+
+
+def passed_on(arguments: argparse.Namespace) -> list[str]:
+    """Return the options of a submission as those of the run in its job, with absolute paths."""
+    given: list[str] = []
+    for action in _options(Parser(add_help=False)):
+        value = getattr(arguments, action.dest)
+        if isinstance(value, Path):
+            given += [action.option_strings[0], str(value.expanduser().absolute())]
+        elif value:
+            given.append(action.option_strings[0])
+    return given
 
 
 def _run(sub: Parser) -> None:
@@ -92,7 +126,7 @@ def _run(sub: Parser) -> None:
         help="stop as if interrupted, such as before a walltime",
     )
     # How a job of submit says what it belongs to.
-    sub.add_argument("--submission", type=Path, metavar="DIR", help=argparse.SUPPRESS)
+    sub.add_argument("--submission", type=_path, metavar="DIR", help=argparse.SUPPRESS)
 
 
 def _submit(sub: Parser) -> None:
@@ -122,12 +156,12 @@ def _cancel(sub: Parser) -> None:
 def _report(sub: Parser) -> None:
     _output_folder(sub)
     sub.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.html", help="default: OUT_DIR/report.html"
+        "-o", "--output", type=_path, metavar="FILE.html", help="default: OUT_DIR/report.html"
     )
 
 
 def _plot(sub: Parser) -> None:
-    sub.add_argument("file", type=Path, metavar="FILE", help="a NetCDF file or Zarr store")
+    sub.add_argument("file", type=_path, metavar="FILE", help="a NetCDF file or Zarr store")
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--annual", action="store_true", help="map of the annual mean (default)")
     what.add_argument("--day", metavar="MM-DD|N", help="map of one day")
@@ -135,17 +169,22 @@ def _plot(sub: Parser) -> None:
         "--point", nargs=2, type=float, metavar=("LAT", "LON"), help="annual cycle at a place"
     )
     sub.add_argument("--target-year", type=int, metavar="Y", help="of a Zarr store")
-    sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: FILE's name, here")
+    sub.add_argument("-o", "--output", type=_path, metavar="PNG", help="default: FILE's name, here")
 
 
 def _audit(sub: Parser) -> None:
-    sub.add_argument("out", nargs="+", type=Path, metavar="OUT_DIR", help="output folder of a run")
+    sub.add_argument("out", nargs="+", type=_path, metavar="OUT_DIR", help="output folder of a run")
     sub.add_argument("--last", action="store_true", help="the latest run only")
+    sub.add_argument(
+        "--outputs",
+        action="store_true",
+        help="also compare all normals with the checksums that were recorded",
+    )
 
 
 def _cluster(sub: Parser) -> None:
     sub.add_argument("action", choices=["show"], help="print the script of a worker's job")
-    sub.add_argument("profile", type=Path, metavar="CLUSTER.yaml")
+    sub.add_argument("profile", type=_path, metavar="CLUSTER.yaml")
 
 
 def _nothing(sub: Parser) -> None:

@@ -4,82 +4,37 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import re
 import sys
-import traceback
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from climdask.api import plan, report, run
-from climdask.arguments import parse
-from climdask.audit import audit
-from climdask.cancelling import Cancelling
-from climdask.config import Workflow, load, schema
-from climdask.driverscript import runner_script
+from climdask.cli.arguments import passed_on
+from climdask.cli.logfile import log
+from climdask.cli.quickstart import quickstart
+from climdask.clusters.driverscript import runner_script
+from climdask.clusters.jobscript import job_script
+from climdask.clusters.ownjob import own_job
+from climdask.clusters.slurmrunner import Rank, serve, this_rank
 from climdask.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ClimdaskError, ConfigError
-from climdask.jobscript import job_script
-from climdask.logfile import log, start_log, stop_log
-from climdask.outputfolder import OutputFolder
-from climdask.profiles import BatchProfile, SlurmRunnerProfile, load_profile
-from climdask.progress import clock
-from climdask.quickstart import quickstart
-from climdask.results import RunResult
-from climdask.runstatus import judge, latest_run
-from climdask.signals import answer_signals, told_to_stop
-from climdask.slurmrunner import Rank, serve, this_rank
-from climdask.statusview import show_status
-from climdask.submission import Submission, batch_profile, check_node, stopping, submit
-from climdask.submitview import await_start, take_back, told, waiting, waiting_line
-from climdask.terminal import shown, summary
-
-EXIT_INTERRUPTED = 130
-_INTERRUPTED = Exception("interrupted; run again to go on from here")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Returns:
-        0 if all was done, 1 if something failed, 2 for a user's mistake, 130 if interrupted.
-    """
-    arguments = parse(argv)
-    answer_signals()
-    try:
-        if arguments.log:
-            start_log(arguments.log)
-        code: int = COMMANDS[arguments.command](arguments)
-    except ClimdaskError as error:
-        return _report(error, error.exit_code, debug=arguments.debug)
-    except KeyboardInterrupt as error:
-        return _report(
-            error if error.args else _INTERRUPTED, EXIT_INTERRUPTED, debug=arguments.debug
-        )
-    except BrokenPipeError:  # the reader has seen enough, as in: climdask plan … | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
-    except Exception as error:  # the last resort: no traceback unless asked for
-        if told_to_stop.is_set():  # in the middle of something that made an error of it
-            return _report(_INTERRUPTED, EXIT_INTERRUPTED, debug=arguments.debug, cause=error)
-        message = f"{type(error).__name__}: {error} (a mistake in climdask; --debug shows where)"
-        return _report(Exception(message), EXIT_FAILED, debug=arguments.debug, cause=error)
-    finally:
-        stop_log()
-    return code
-
-
-def _report(
-    error: BaseException, code: int, *, debug: bool, cause: BaseException | None = None
-) -> int:
-    if debug:
-        traceback.print_exception(cause or error)
-    for line in str(error).splitlines():
-        print(f"climdask: error: {line}", file=sys.stderr)
-        log(f"error: {line}")
-    return code
+from climdask.execution.verifying import check_outputs
+from climdask.inputs.audit import audit
+from climdask.monitoring.progress import clock
+from climdask.monitoring.status import judge, latest_run
+from climdask.monitoring.statusview import show_status
+from climdask.monitoring.streams import SafeConsole, is_private
+from climdask.monitoring.terminal import ASK, shown, summary
+from climdask.outputs.folder import OutputFolder
+from climdask.plaintext import command, printable, quantity
+from climdask.running.cancelling import Cancelling
+from climdask.running.results import RunResult
+from climdask.running.submission import Submission, batch_profile, check_node, stopping, submit
+from climdask.running.submitview import await_start, take_back, told, waiting, waiting_line
+from climdask.settings.profiles import BatchProfile, SlurmRunnerProfile, load_profile
+from climdask.settings.workflow import Workflow, load, schema
 
 
 def _load(arguments: Namespace) -> Workflow:
@@ -87,18 +42,13 @@ def _load(arguments: Namespace) -> Workflow:
 
 
 def _quickstart(arguments: Namespace) -> int:
-    return _end(quickstart(arguments.folder, view=shown, report=_print))
+    return _end(quickstart(arguments.folder, view=partial(shown, in_job=_in_job()), report=_print))
 
 
 def _plan(arguments: Namespace) -> int:
     workflow = _load(arguments)
-    try:
-        made = plan(workflow, cluster=arguments.cluster, check=arguments.check)
-    except ConfigError:
-        raise
-    except ClimdaskError as error:  # the plan cannot run
-        return _report(error, EXIT_FAILED, debug=arguments.debug)
-    print(made)
+    made = plan(workflow, cluster=arguments.cluster, check=arguments.check)
+    print(printable(str(made)))
     return EXIT_FAILED if made.failures else EXIT_DONE
 
 
@@ -116,7 +66,10 @@ def _run(arguments: Namespace) -> int:
             cluster=profile,
             serial=arguments.serial,
             inputs_unchanged=arguments.inputs_unchanged,
-            view=partial(shown, quiet=arguments.quiet, plain=arguments.plain, log=log),
+            verify=arguments.verify,
+            view=partial(
+                shown, quiet=arguments.quiet, plain=arguments.plain, log=log, in_job=_in_job()
+            ),
             report=_print,
             performance_report=arguments.performance_report,
         )
@@ -132,15 +85,20 @@ def _report_at_the_end(out: Path) -> None:
         _print(f"report: {report(out)}")
     except Exception as error:  # whatever it is, the normals are there
         what = error if isinstance(error, ClimdaskError) else f"{type(error).__name__}: {error}"
-        print(
+        again = command("climdask", "report", out)
+        warning = (
             f"climdask: warning: the report was not written: {what}\n"
-            f"climdask: warning: the normals are not touched by that; try: climdask report {out}",
-            file=sys.stderr,
+            f"climdask: warning: the normals are not touched by that; try: {again}"
         )
+        print(printable(warning), file=sys.stderr)
 
 
 def _report_page(arguments: Namespace) -> int:
-    print(report(arguments.out, arguments.output, tell=lambda line: print(line, file=sys.stderr)))
+
+    def tell(line: str) -> None:
+        print(printable(line), file=sys.stderr)
+
+    print(printable(str(report(arguments.out, arguments.output, tell=tell))))
     return EXIT_DONE
 
 
@@ -154,23 +112,15 @@ def _serve(arguments: Namespace, profile: SlurmRunnerProfile, rank: Rank) -> int
 
 def _submit(arguments: Namespace) -> int:
     profile = batch_profile(load_profile(arguments.cluster), str(arguments.cluster or "--cluster"))
-    options = [
-        f"--{flag.replace('_', '-')}"
-        for flag in ("inputs_unchanged", "report")
-        if getattr(arguments, flag)
-    ]
-    for key in ("log", "performance_report"):
-        if path := getattr(arguments, key):
-            options += [f"--{key.replace('_', '-')}", str(path.expanduser().absolute())]
     workflow = _load(arguments)
-    submission, made = submit(workflow, profile, options)
+    submission, made = submit(workflow, profile, passed_on(arguments))
     for note in (*made.notes, *made.failures.values()):
         _print(f"note: {note}")
     for line in told(submission, made):
         _print(line)
     if arguments.wait is None:
         return EXIT_DONE
-    return await_start(OutputFolder.of(workflow), submission, arguments.wait, _print)
+    return await_start(OutputFolder.of(workflow), submission, arguments.wait, _print, _confide)
 
 
 def _status(arguments: Namespace) -> int:
@@ -202,24 +152,38 @@ def _output(arguments: Namespace) -> OutputFolder:
 
 
 def _plot(arguments: Namespace) -> int:
-    from climdask.plot import View, plot_normal  # it needs an extra
+    from climdask.reporting.plot import View, plot_normal  # it needs an extra
 
     point = tuple(arguments.point) if arguments.point else None
     view = View(arguments.day, point, arguments.target_year)
-    print(plot_normal(arguments.file, arguments.output, view))
+    print(printable(str(plot_normal(arguments.file, arguments.output, view))))
     return EXIT_DONE
 
 
+def _in_job() -> bool:
+    """Whether others may read what this command prints: the log of a batch job."""
+    job = own_job()
+    return job is not None and job.batch
+
+
 def _print(line: str) -> None:
-    print(line, flush=True)
+    print(printable(line), flush=True)
     log(line)
+
+
+def _confide(line: str) -> None:
+    """Print a line that others must not read, if it does not go into a file that they can read."""
+    if is_private(sys.stdout, in_job=_in_job()):
+        print(printable(line), flush=True)
+    else:
+        _print(f"dashboard: {ASK}")
 
 
 def _end(result: RunResult) -> int:
     # In a log no line is cut or folded, so that paths can be searched for and copied.
     width = None if sys.stdout.isatty() else 10_000
-    _tell_end(result, Console(highlight=False, width=width))
-    kept = Console(highlight=False, width=10_000, file=io.StringIO(), color_system=None)
+    _tell_end(result, SafeConsole(highlight=False, width=width))
+    kept = SafeConsole(highlight=False, width=10_000, file=io.StringIO(), color_system=None)
     with kept.capture() as told:
         _tell_end(result, kept)
     for line in told.get().splitlines():
@@ -227,27 +191,44 @@ def _end(result: RunResult) -> int:
     return result.exit_code
 
 
-def _tell_end(result: RunResult, console: Console) -> None:
+def _tell_end(result: RunResult, console: SafeConsole) -> None:
     if result.rows:
         console.print(summary(result.rows))
-    for kind, found in (("skipped", result.audit.skipped), ("note", result.audit.incomplete)):
-        for file, reason in found[:20]:
-            where = "" if file in reason else f"{file}: "
-            console.print(f"{kind}: {where}{reason}", markup=False, soft_wrap=True)
-        if len(found) > 20:
-            console.print(f"{kind}: and {len(found) - 20} more files, see the manifest")
+    for file, reason in result.audit.skipped[:20]:
+        where = "" if file in reason else f"{file}: "
+        console.print(f"skipped: {where}{reason}", markup=False, soft_wrap=True)
+    if len(result.audit.skipped) > 20:
+        console.print(f"skipped: and {len(result.audit.skipped) - 20} more, see the manifest")
+    for line in (*_incomplete(result.audit.incomplete), *result.gaps):
+        console.print(f"note: {line}", markup=False, soft_wrap=True)
     for reason, files in _by_reason(result.audit.slow).items():
         console.print(
-            f"note: {len(files)} files were read through the netCDF library, which is slower: "
-            f"{reason} ({files[0]})", markup=False, soft_wrap=True,
+            f"note: {quantity(len(files), 'file was')} read through the netCDF library, which is "
+            f"slower: {reason} ({files[0]})", markup=False, soft_wrap=True,
         )  # fmt: skip
     for name in result.failures.keys() - {row.id for row in result.rows}:
         console.print(f"failed: {name}: {result.failures[name]}", markup=False, soft_wrap=True)
-    made = f"{result.n_normals} of {result.plan.n_all} normals are in {result.folder.root}"
+    normals = quantity(result.plan.n_all, "normal is")
+    made = f"{result.n_normals} of {normals} in {result.folder.root}"
     if result.plan.failures:
-        made += f", and {len(result.plan.failures)} chains could not be planned"
+        made += f", and {quantity(len(result.plan.failures), 'chain')} could not be planned"
     console.print(f"{made}; {clock(result.seconds)} elapsed", markup=False, soft_wrap=True)
     console.print(f"audit: {result.audit}", markup=False, soft_wrap=True)
+
+
+def _incomplete(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for the files that lack days, of all that lack as many; each file once."""
+    found: dict[str, dict[str, str]] = {}
+    for file, reason in notes:
+        found.setdefault(re.sub(r" of \d{4} ", " of the year ", reason), {}).setdefault(
+            file, reason
+        )
+    lines = []
+    for what, files in found.items():
+        file, reason = next(iter(files.items()))
+        alone = f"{file}: {reason}"
+        lines.append(alone if len(files) == 1 else f"{len(files)} files: {what}, such as {alone}")
+    return lines
 
 
 def _by_reason(notes: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -263,17 +244,32 @@ def _audit(arguments: Namespace) -> int:
     for out in arguments.out:
         own = OutputFolder(out).traces()
         if not own:
-            print(
-                f"climdask: error: {out}: holds no traces; is it the output folder of a run?",
-                file=sys.stderr,
-            )
+            message = f"climdask: error: {out}: holds no traces; is it the output folder of a run?"
+            print(printable(message), file=sys.stderr)
             return EXIT_USER
         traces += own[-1:] if arguments.last else own
     found = audit(traces)
-    print(f"{len(traces)} {'run' if len(traces) == 1 else 'runs'}: {found}")
+    print(printable(f"{len(traces)} {'run' if len(traces) == 1 else 'runs'}: {found}"))
     for line in (*found.overlaps, *found.unproven):
-        print(line)
-    return EXIT_DONE if found.holds else EXIT_FAILED
+        print(printable(line))
+    whole = [_outputs_are_whole(OutputFolder(out)) for out in arguments.out if arguments.outputs]
+    return EXIT_DONE if found.holds and all(whole) else EXIT_FAILED
+
+
+def _outputs_are_whole(folder: OutputFolder) -> bool:
+    """Compare the normals of a folder with their checksums, and tell what is wrong."""
+    checked = check_outputs(folder)
+    for kind, keys in (("damaged", checked.damaged), ("missing", checked.missing)):
+        for key in keys:
+            print(printable(f"{kind}: {folder.root / key}"))
+    counts = (
+        f"{folder.root}: {quantity(checked.whole, 'normal is')} as recorded, "
+        f"{len(checked.damaged)} damaged, {len(checked.missing)} missing"
+    )
+    print(printable(counts))
+    if checked.damaged or checked.missing:
+        print("make them again: climdask run WORKFLOW.yaml --verify")
+    return not checked.damaged and not checked.missing
 
 
 def _cluster(arguments: Namespace) -> int:
@@ -283,7 +279,7 @@ def _cluster(arguments: Namespace) -> int:
             f"{arguments.profile}: kind: {profile.kind}: its workers are no jobs of a batch system"
         )
     made = runner_script(profile) if isinstance(profile, SlurmRunnerProfile) else None
-    print(made or job_script(profile), end="")
+    print(printable(made or job_script(profile)), end="")
     return EXIT_DONE
 
 
@@ -306,7 +302,3 @@ COMMANDS = {
     "cluster": _cluster,
     "schema": _schema,
 }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,10 +6,19 @@ import logging
 from pathlib import Path
 
 from climdask.errors import OutputError
+from climdask.plaintext import printable
 
 _LOG = logging.getLogger("climdask.log")
 _LOG.propagate = False  # it is this file's alone
 _LOG.setLevel(logging.INFO)
+
+
+class PlainFormatter(logging.Formatter):
+    """Writes records without what a terminal obeys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format as usual, then write out control characters."""
+        return printable(super().format(record))
 
 
 class _Forgiving(logging.FileHandler):
@@ -32,7 +41,7 @@ def start_log(path: Path) -> None:
         raise OutputError(
             f"--log: {path} cannot be written ({error.strerror}); choose another file"
         ) from None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(PlainFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     _LOG.addHandler(handler)
 
 

@@ -16,10 +16,13 @@ import netCDF4
 import numpy as np
 import numpy.typing as npt
 
-from climdask.api import View, run
-from climdask.config import load
 from climdask.errors import OutputError
-from climdask.results import RunResult
+from climdask.outputs.formats import FORMATS
+from climdask.plaintext import command
+from climdask.running.options import View
+from climdask.running.results import RunResult
+from climdask.running.run import run
+from climdask.settings.workflow import load
 
 MODEL, MEMBER, GRID = "SAMPLE-ESM", "r1i1p1f1", "gn"
 FIRST_YEAR, LAST_HISTORICAL_YEAR, LAST_YEAR = 1971, 2014, 2060
@@ -39,7 +42,7 @@ def quickstart(folder: Path, *, view: View | None, report: Callable[[str], None]
         folder.mkdir(parents=True, exist_ok=True)
         made = make_sample(data)
         if not workflow.exists():
-            text = files("climdask").joinpath("quickstart.yaml").read_text(encoding="utf-8")
+            text = files("climdask.cli").joinpath("quickstart.yaml").read_text(encoding="utf-8")
             quoted = json.dumps(folder.as_posix(), ensure_ascii=False)[1:-1]  # "…" in YAML too
             workflow.write_text(text.replace("@FOLDER@", quoted), encoding="utf-8")
     except OSError as error:
@@ -49,13 +52,20 @@ def quickstart(folder: Path, *, view: View | None, report: Callable[[str], None]
     result = run(load(workflow), view=view, report=report)
     report("")
     if result.outputs:
-        opener = "open_zarr" if result.plan.workflow.output.format == "zarr" else "open_dataset"
-        show = f"import xarray; print(xarray.{opener}('{result.outputs[0]}'))"
-        report(f'Look at a normal:   python -c "{show}"')
-        report(f"Look at all:        climdask report {result.folder.root}")
-    report(f"Change and repeat:  climdask run {workflow}")
-    report(f"Prove file access:  climdask audit {result.folder.root}")
+        opener = FORMATS[result.plan.workflow.output.format].opener
+        report(f"Look at a normal:   {look_at(opener, result.outputs[0])}")
+        report(f"Look at all:        {command('climdask', 'report', result.folder.root)}")
+    report(f"Change and repeat:  {command('climdask', 'run', workflow)}")
+    report(f"Prove file access:  {command('climdask', 'audit', result.folder.root)}")
     return result
+
+
+def look_at(opener: str, path: Path) -> str:
+    """Return the command that prints a normal; where it can be, as people write it."""
+    show = f"import xarray; print(xarray.{opener}({str(path)!r}))"
+    if set(show).isdisjoint('"$`\\!'):  # nothing that a shell would obey in double quotes
+        return f'python -c "{show}"'
+    return command("python", "-c", show)
 
 
 def make_sample(root: Path) -> int:

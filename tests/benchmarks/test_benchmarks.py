@@ -22,6 +22,8 @@ from benchmarks.report import table
 from benchmarks.session import Session
 from tests.tools import lacking
 
+pytestmark = pytest.mark.slow
+
 WINDOW, N_TARGETS, SCALE = 3, 3, 0.0006
 NORMALS = (
     "climdask-zarr", "replaced-pool", "replaced-per-variable", "cdo-plain", "cdo-best", "flox",
@@ -66,7 +68,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     root = tmp_path_factory.mktemp("benchmarks")
     found = root / "found.json"
     with pytest.MonkeyPatch.context() as patch, (root / "out").open("w+") as out:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
         patch.setattr("sys.stdout", out)
         patch.setattr(arms, "ARMS", {**ARMS, **{arm.name: arm for arm in INJECTED}})
         patch.setattr("benchmarks.__main__.CPU_COUNT", 2)
@@ -112,6 +114,7 @@ def needs(arm: str, done: Done) -> None:
         lacking(f"{arm}: {done.content['skipped'][arm]}")
 
 
+@pytest.mark.slow
 def test_the_data_have_both_calendars_both_scenarios_and_two_regions_at_least(done: Done) -> None:
     assert {s["calendar"] for s in done.content["job"]["series"]} == {"noleap", "standard"}
     assert done.content["job"]["years"] == [2012, 2016]
@@ -378,6 +381,7 @@ def test_half_made_data_are_completed(tiny: Job, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["truncated", "other parameters", "no stamp"])
+@pytest.mark.slow
 def test_what_cannot_be_trusted_is_made_again(harm: str, tiny: Job) -> None:
     data.make_data(tiny)
     path = tiny.path(SERIES[2], tiny.last_year)

@@ -26,6 +26,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return made
 
 
+@pytest.mark.slow
 def test_the_scheduler_passes_on_every_task_of_150_years_and_two_scenarios() -> None:
     found = scheduler.simulate(chains=2, years=150, workers=1)
     # By hand: 64 + 2 x 86 files and years; 35 + 2 x 86 targets; a tick for each other year;
@@ -36,6 +37,7 @@ def test_the_scheduler_passes_on_every_task_of_150_years_and_two_scenarios() -> 
     assert found["tasks_per_second"] * found["seconds"] == pytest.approx(found["tasks"])
 
 
+@pytest.mark.slow
 def test_parts_are_measured_on_the_real_work_and_add_up(job: Job, tmp_path: Path) -> None:
     found = parts.breakdown(job, 1, tmp_path)
     assert (found["files"], found["targets"]) == (10, 6)
@@ -55,6 +57,7 @@ def test_parts_are_measured_on_the_real_work_and_add_up(job: Job, tmp_path: Path
         assert np.isfinite(normal[written[0].name.partition("_")[0]][:].compressed()).all()
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_worker_beside_what_the_plan_says(job: Job, tmp_path: Path) -> None:
     regions = list(job.regions)[:2]
     rows = memory.measure_memory(job, tmp_path, regions, 4 << 30, 2)
@@ -69,6 +72,7 @@ def test_memory_is_that_of_the_worker_beside_what_the_plan_says(job: Job, tmp_pa
         assert f"{row.peak / row.projected:.2f}" in memory.table(rows)
 
 
+@pytest.mark.slow
 def test_scaling_runs_fewer_years_fewer_variables_and_other_workers(
     job: Job, tmp_path: Path
 ) -> None:
@@ -87,6 +91,7 @@ def test_scaling_runs_fewer_years_fewer_variables_and_other_workers(
     assert "s per file" in scaling.table(rows)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_no_measurement(job: Job, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="window: -1"):
         run_climdask(job, tmp_path / "out", window=-1)

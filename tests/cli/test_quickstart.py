@@ -15,13 +15,21 @@ import pytest
 import yaml
 
 import climdask
-from climdask import quickstart as module
 from climdask.cli import main
-from climdask.config import load
+from climdask.cli import quickstart as module
+from climdask.cli.quickstart import (
+    LAT,
+    LON,
+    N_DAYS,
+    look_at,
+    make_sample,
+    quickstart,
+    sample_values,
+)
 from climdask.errors import OutputError
-from climdask.inventory import PATTERNS
-from climdask.quickstart import LAT, LON, N_DAYS, make_sample, quickstart, sample_values
-from tests.outputs import leftovers
+from climdask.inputs.inventory import PATTERNS
+from climdask.settings.workflow import load
+from tests.readback import leftovers
 
 FIRST, LAST = 2010, 2018
 
@@ -51,6 +59,7 @@ def shorten(workflow: Path) -> None:
 # ---------------------------------------------------------------- the sample
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_the_sample_has_the_layout_and_names_of_nex_gddp(tmp_path: Path) -> None:
     assert make_sample(tmp_path) == 2 * (LAST - FIRST + 1)
@@ -72,6 +81,7 @@ def test_the_sample_has_the_layout_and_names_of_nex_gddp(tmp_path: Path) -> None
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_files_that_are_there_are_kept_and_lost_ones_are_made_again(tmp_path: Path) -> None:
     make_sample(tmp_path)
@@ -116,6 +126,7 @@ def test_the_numbers_look_like_weather() -> None:
 
 
 @pytest.mark.usefixtures("short")
+@pytest.mark.slow
 def test_quickstart_makes_runs_and_shows_where_to_look(
     here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +197,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short")
+@pytest.mark.slow
 def test_an_edited_workflow_is_kept(here: Path) -> None:
     folder = here / "q"
     folder.mkdir()
@@ -203,3 +215,18 @@ def test_an_edited_workflow_is_kept(here: Path) -> None:
 
 def test_the_patterns_of_the_sample_and_of_the_archive_are_known() -> None:
     assert {"nex-gddp", "nex-gddp-cmip6"} <= set(PATTERNS)
+
+
+@pytest.mark.parametrize("name", ["out", "it's", 'a"b', "$(touch pwned)", "`id`", "a b!c", "\\n"])
+def test_the_command_that_shows_a_normal_can_be_copied_whatever_its_path_is(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    (tmp_path / "xarray.py").write_text("open_dataset = str\n")
+    made = look_at("open_dataset", path).replace("python ", f"{sys.executable} ", 1)
+    done = subprocess.run(
+        ["bash", "-c", made],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{path}\n"
+    assert [p.name for p in tmp_path.iterdir() if p.name != "__pycache__"] == ["xarray.py"]
