@@ -95,8 +95,8 @@ class ClimdaskArm(Arm):
 
     def lacking(self, job: Job) -> str:
         """Say that this climdask does not know the format, if so."""
-        from climdask.config import load
         from climdask.errors import ConfigError
+        from climdask.settings.workflow import load
 
         try:
             load(self.workflow(job, Path.cwd()))

@@ -23,13 +23,14 @@ import psutil
 from distributed import Scheduler
 
 from benchmarks.scheduler import plan_of
-from climdask.dashboard import PATH, PLUGIN, Dashboard
-from climdask.dashboardrows import WatchedRun
-from climdask.driver import chain_tokens
-from climdask.plan import Chain, Limits, Plan
-from climdask.progress import RunProgress
-from climdask.tokens import FileTokens
-from climdask.watcher import ChainWatcher, trace_topic
+from climdask.dashboard.plugin import PATH, Dashboard
+from climdask.dashboard.rows import WatchedRun
+from climdask.execution.events import Event, packed
+from climdask.execution.tokens import FileTokens
+from climdask.monitoring.progress import RunProgress
+from climdask.monitoring.watcher import ChainWatcher, topic, trace_topic
+from climdask.planning.plan import Chain, Limits, Plan
+from climdask.running.driver import chain_tokens
 
 RUN = "simulated"
 VARIABLES = ("pr", "tas", "tasmax", "tasmin")
@@ -99,7 +100,7 @@ class Simulated:
                 self._note("finish", chain)
 
     def _note(self, event: str, chain: Chain) -> None:
-        self.scheduler.log_event(PLUGIN, {"run": RUN, "event": event, "of": [chain.id]})
+        self.scheduler.log_event(topic(RUN), [packed(Event(event, chain.id))])
 
     def _files(self, chain: Chain, year: int) -> None:
         n, name = (

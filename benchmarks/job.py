@@ -165,6 +165,6 @@ def make_job(
 def _default_boxes() -> tuple[Box, ...]:
     """Return climdask's regions but the whole grid."""
     # Not at the top: processes that only read need not wait for Dask to be imported.
-    from climdask.regions import DEFAULT_REGIONS, GLOBAL
+    from climdask.climatology.places import DEFAULT_REGIONS, GLOBAL
 
     return tuple(Box(**vars(box)) for box in DEFAULT_REGIONS.values() if box != GLOBAL)

@@ -17,8 +17,8 @@ import climdask
 from benchmarks.arguments import job_of, parser_of, write_figures
 from benchmarks.climdaskrun import run_climdask, workflow_of
 from benchmarks.job import Job
-from climdask.plan import Limits
-from climdask.planview import size
+from climdask.planning.listing import size
+from climdask.planning.plan import Limits
 
 
 @dataclass(frozen=True)

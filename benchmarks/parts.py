@@ -22,15 +22,17 @@ import climdask
 from benchmarks.arguments import job_of, parser_of, write_figures
 from benchmarks.climdaskrun import run_climdask, workflow_of
 from benchmarks.job import Job
-from climdask.cfnormal import NormalField
-from climdask.hdf5chunks import StoredChunk, locate, read_steps
-from climdask.netcdf import check_file
-from climdask.normalfile import write_normal
-from climdask.normals import Block, MissingRule, RunningNormal, needed_values
-from climdask.outputfolder import OutputFolder
-from climdask.plan import Chain, WriteJob
-from climdask.reading import read_years
-from climdask.state import record_done
+from climdask.climatology.blocks import Block
+from climdask.climatology.carry import Carry
+from climdask.climatology.coverage import MissingRule, needed_values
+from climdask.execution.records import record_done
+from climdask.inputs.chunkmanifest import StoredChunk, locate, read_steps
+from climdask.inputs.netcdf import check_file
+from climdask.inputs.reading import read_years
+from climdask.outputs.cf import NormalField
+from climdask.outputs.folder import OutputFolder
+from climdask.outputs.netcdf import write_normal
+from climdask.planning.plan import Chain, WriteJob
 
 ROUNDS = 5
 Parts = dict[str, float]
@@ -46,7 +48,7 @@ def parts_of(chain: Chain, root: Path, out: Path, rounds: int = ROUNDS) -> Parts
     spec = chain.spec
     first = chain.legs.reads[0]
     path, year = root / first.slice.file.path, first.slice.first_year
-    cells, n_lon = spec.selection.cells, spec.header.grid.lon.size
+    cells, n_lon = spec.selection.cells, spec.header.grid.shape[1]
     with netCDF4.Dataset(path) as dataset:
         shape = dataset[spec.variable].shape
     located = locate(path, spec.variable, (0, 1, 2), shape)
@@ -89,7 +91,7 @@ def _sums(chain: Chain, block: Block, out: Path, rounds: int) -> Parts:
     """Measure adding a year, averaging, and writing a target year."""
     spec = chain.spec
     later = Block.of(block.year + 1, block.values[:, ::-1].copy())
-    carry = RunningNormal.empty(*block.values.shape).add(block)
+    carry = Carry.empty(*block.values.shape).add(block)
     leg, targets = next((leg, years) for leg, years in chain.targets.items() if years)
     job = chain.job(leg, targets[0])
     needed = needed_values(MissingRule(1, spec.window), spec.axis, job.window)

@@ -96,10 +96,10 @@ def _pyfive(path: Path, variable: str) -> np.ndarray:
 
 
 def _climdask(path: Path, variable: str) -> np.ndarray:
-    from climdask.netcdf import read_header
-    from climdask.reading import read_years
-    from climdask.regions import GLOBAL, select
-    from climdask.years import DayAxis
+    from climdask.climatology.calendars import DayAxis
+    from climdask.climatology.places import GLOBAL, select
+    from climdask.inputs.netcdf import read_header
+    from climdask.inputs.reading import read_years
 
     header, year = read_header(path, variable), int(path.stem[-4:])
     axis = DayAxis(header.calendar, "keep")

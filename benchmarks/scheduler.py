@@ -23,20 +23,20 @@ import numpy as np
 import psutil
 
 from benchmarks.arguments import write_figures
-from climdask import graph
-from climdask.clusters import open_cluster
-from climdask.config import Workflow, load
-from climdask.driver import Driver, plugins
-from climdask.files import FileAccess
-from climdask.headers import Header
-from climdask.inventory import InputFile, Inventory, Series
-from climdask.plan import Limits, Plan
-from climdask.planner import make_plan
-from climdask.profiles import LocalProfile
-from climdask.progress import RunProgress
-from climdask.regions import Grid
-from climdask.tasks import RunContext
-from climdask.watcher import stop_watching
+from climdask.climatology.grids import RectilinearGrid
+from climdask.clusters.local import open_cluster
+from climdask.execution import graph
+from climdask.execution.tasks import RunContext
+from climdask.inputs.access import FileAccess
+from climdask.inputs.headers import Header
+from climdask.inputs.inventory import InputFile, Inventory, Series
+from climdask.monitoring.progress import RunProgress
+from climdask.monitoring.watcher import ChainWatcher, topic
+from climdask.planning.plan import Limits, Plan
+from climdask.planning.survey import survey
+from climdask.running.driver import Driver, plugins
+from climdask.settings.profiles import LocalProfile
+from climdask.settings.workflow import Workflow, load
 
 SCENARIOS = ("ssp245", "ssp585")
 LAST_HISTORICAL = 2014
@@ -67,12 +67,11 @@ def plan_of(
                _files(n, first, last))
         for n in range(chains)
     )  # fmt: skip
-    grid = Grid(np.arange(-59.5, 90.0, 1.0), np.arange(0.5, 360.0, 1.0))
+    grid = RectilinearGrid(np.arange(-59.5, 90.0, 1.0), np.arange(0.5, 360.0, 1.0))
     header = Header("none.nc", "pr", "kg m-2 s-1", "noleap", "float32", grid)
     inventory = Inventory(root, made, ())
-    return make_plan(
-        workflow, inventory, dict.fromkeys((s.id for s in made), header), limits=limits
-    )
+    headers = dict.fromkeys((s.id for s in made), header)
+    return survey(workflow, inventory, headers).fitted(limits)
 
 
 def _workflow(root: Path, first: int, variables: Sequence[str]) -> Workflow:
@@ -94,6 +93,12 @@ def _files(number: int, first: int, last: int) -> tuple[InputFile, ...]:
         InputFile((y, 1, 1), (y, 12, 31), f"{number}/{s}/{y}.nc", s, (), 1 << 28, 1)
         for y, s in years
     )
+
+
+def _finished(run_id: str, dask_scheduler: Any = None) -> int:
+    """Return how many tasks of the chains are done; called on the scheduler."""
+    watcher: ChainWatcher = dask_scheduler.plugins[topic(run_id)]
+    return sum(len(keys) for (_, stage), keys in watcher.done.items() if stage in STAGES)
 
 
 def simulate(chains: int, years: int, workers: int) -> dict[str, float]:
@@ -118,7 +123,7 @@ def simulate(chains: int, years: int, workers: int) -> dict[str, float]:
                 progress = RunProgress.of(plan)
                 with plugins(client, plan, context, progress):
                     Driver(client, plan, context, progress).drive()
-                    counts = client.run_on_scheduler(stop_watching, context.run_id)["chains"]
+                    finished = client.run_on_scheduler(_finished, context.run_id)
                 seconds = time.perf_counter() - began
                 cpu = sum(me.cpu_times()[:2]) - cpu
                 memory = me.memory_info().rss - before
@@ -129,7 +134,7 @@ def simulate(chains: int, years: int, workers: int) -> dict[str, float]:
         "years": years,
         "workers": workers,
         "tasks": n_tasks,
-        "finished": sum(row[stage] for row in counts.values() for stage in row.keys() & STAGES),
+        "finished": finished,
         "planning_seconds": planned,
         "graph_seconds_per_chain": building,
         "graph_bytes_per_chain": len(pickle.dumps(built.tasks)),
