@@ -38,6 +38,7 @@ from climdask.inputs.inventory import InputFile
 from climdask.inputs.netcdf import PassingError
 from climdask.inputs.plausibility import check_values
 from climdask.inputs.reading import read_years
+from climdask.inputs.sources import source_of
 from climdask.outputs.cf import NormalField
 from climdask.outputs.folder import OutputFolder
 from climdask.outputs.formats import FORMATS
@@ -69,6 +70,10 @@ class RunContext:
     def folder(self) -> OutputFolder:
         """The output folder."""
         return OutputFolder(self.out)
+
+    def local(self, file: InputFile) -> Path:
+        """Return where a file can be opened."""
+        return source_of(self.input_root).local(file.path)
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,8 @@ def _check_name(folder: Path, name: str) -> None:
 
 def _no_file(source: Source, path: str) -> str:
     """Say what is named like an input file and is none."""
-    if any(source.kind(f"{path}/{name}") == "file" for name in ("zarr.json", ".zgroup", ".zarray", ".zmetadata")):
+    marks = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+    if any(source.kind(f"{path}/{name}") == "file" for name in marks):
         return (
             "is a Zarr store, which climdask cannot read as input yet; expected NetCDF files: "
             "write it as NetCDF first (xarray.open_zarr(…).to_netcdf(…)), or narrow input.pattern"

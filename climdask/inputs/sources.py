@@ -55,6 +55,7 @@ class LocalFolder:
         self.root = root
 
     def names(self, folder: str) -> list[str]:
+        """Return what lies in a folder, in order of name."""
         place = self.root / folder
         try:
             return sorted(os.listdir(place))  # noqa: PTH208 - names only, and fast
@@ -62,6 +63,7 @@ class LocalFolder:
             raise InventoryError(f"{place}: cannot be listed ({error.strerror})") from None
 
     def kind(self, path: str) -> Kind:
+        """Tell what lies at a path."""
         place = self.root / path
         if place.is_file():
             return "file"
@@ -70,10 +72,12 @@ class LocalFolder:
         return "other" if place.exists() else "nothing"
 
     def size_and_time(self, path: str) -> tuple[int, int]:
+        """Return bytes and the time of the last change (ns since 1970)."""
         status = (self.root / path).stat()
         return status.st_size, status.st_mtime_ns
 
     def local(self, path: str) -> Path:
+        """Return where a file can be opened."""
         return self.root / path
 
 

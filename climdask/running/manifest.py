@@ -14,6 +14,7 @@ from climdask.climatology.calendars import run_lengths
 from climdask.execution.gaps import summarize
 from climdask.inputs.audit import Audit
 from climdask.inputs.inventory import InputFile
+from climdask.inputs.sources import absolute
 from climdask.monitoring.progress import ChainProgress
 from climdask.planning.plan import Chain, Plan
 from climdask.version import __version__

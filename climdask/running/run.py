@@ -29,8 +29,8 @@ from climdask.execution.tasks import RunContext
 from climdask.inputs.access import FileAccess, default_lock_dir
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import Inventory, take_inventory
-from climdask.inputs.sources import absolute
 from climdask.inputs.probing import check_headers, probe
+from climdask.inputs.sources import absolute
 from climdask.monitoring.heartbeat import Heartbeat, interrupting_this_thread
 from climdask.monitoring.links import dashboard_link
 from climdask.monitoring.progress import RunProgress, counted

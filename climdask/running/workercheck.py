@@ -14,6 +14,7 @@ import psutil
 from climdask.errors import ClusterError
 from climdask.execution.tasks import RunContext
 from climdask.inputs.access import LockCheck
+from climdask.inputs.sources import source_of
 from climdask.version import __version__
 
 Facts = tuple[str, bool, bool, bool]
@@ -78,7 +79,8 @@ def _workers(addresses: Sequence[str]) -> str:
 
 
 def _facts(input_root: Path, out: Path, check: LockCheck) -> Facts:
-    return __version__, source_of(input_root).kind("") == "folder", os.access(out, os.W_OK), check.is_refused()
+    sees_input = source_of(input_root).kind("") == "folder"
+    return __version__, sees_input, os.access(out, os.W_OK), check.is_refused()
 
 
 def security_notes(client: distributed.Client) -> list[str]:

@@ -174,7 +174,7 @@ def test_a_run_starts_from_the_newest_checkpoint(
     assert steps[0].restores
     # 2021-2024 enter, 2016-2019 leave.
     assert result.audit.opens == result.plan.opens == 8
-    assert any("1 legs start from a checkpoint" in line for line in told)
+    assert any("1 leg starts from a checkpoint" in line for line in told)
 
 
 @pytest.mark.slow
