@@ -70,7 +70,7 @@ class ClimdaskNormals:
 
 @dataclass(frozen=True)
 class ZarrNormals:
-    """Normals in Zarr stores: one for each leg, with a dimension ``target_year``."""
+    """Normals in Zarr stores: one for each branch, with a dimension ``target_year``."""
 
     root: Path
 

@@ -52,7 +52,7 @@ def news(plan: Plan) -> Iterator[Chain]:
     at_once = max(1, len(plan.chains) // 10)
     for first in range(0, len(plan.chains), at_once):
         own = plan.chains[first : first + at_once]
-        for _ in range(max(len(chain.legs.reads) for chain in own)):
+        for _ in range(max(len(chain.branches.reads) for chain in own)):
             yield from own
 
 
@@ -63,7 +63,9 @@ class Simulated:
         self.scheduler, self.plan = scheduler, plan
         self.watcher = ChainWatcher(RUN, {c.id: c.home for c in plan.chains})
         self.tokens = FileTokens(interval=1e6)  # or it would take homes from workers unknown
-        self.steps = {c.id: [s for ss in c.legs.steps.values() for s in ss] for c in plan.chains}
+        self.steps = {
+            c.id: [s for ss in c.branches.steps.values() for s in ss] for c in plan.chains
+        }
         self.done = dict.fromkeys(self.steps, 0)
         self.chains, self.numbers = news(plan), count()
 
@@ -93,7 +95,7 @@ class Simulated:
             if self.done[chain.id] == 1:
                 self._note("start", chain)
             for stage in ("read", "window", *(["write"] if step.is_target else [])):
-                key = (f"{chain.spec.variable}-{stage}", chain.id, step.leg, step.year, RUN)
+                key = (f"{chain.spec.variable}-{stage}", chain.id, step.branch, step.year, RUN)
                 self.watcher.transition(key, "processing", "memory")
             self._files(chain, step.year)
             if self.done[chain.id] == len(self.steps[chain.id]):

@@ -46,7 +46,7 @@ def parts_of(chain: Chain, root: Path, out: Path, rounds: int = ROUNDS) -> Parts
     unshuffled), ``decode`` (missing values, into a block). ``read`` is all of it.
     """
     spec = chain.spec
-    first = chain.legs.reads[0]
+    first = chain.branches.reads[0]
     path, year = root / first.slice.file.path, first.slice.first_year
     cells, n_lon = spec.selection.cells, spec.header.grid.shape[1]
     with netCDF4.Dataset(path) as dataset:
@@ -92,8 +92,8 @@ def _sums(chain: Chain, block: Block, out: Path, rounds: int) -> Parts:
     spec = chain.spec
     later = Block.of(block.year + 1, block.values[:, ::-1].copy())
     carry = Carry.empty(*block.values.shape).add(block)
-    leg, targets = next((leg, years) for leg, years in chain.targets.items() if years)
-    job = chain.job(leg, targets[0])
+    branch, targets = next((branch, years) for branch, years in chain.targets.items() if years)
+    job = chain.job(branch, targets[0])
     needed = needed_values(MissingRule(1, spec.window), spec.axis, job.window)
     mean = carry.normal(needed, 1)
     return {

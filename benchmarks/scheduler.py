@@ -1,7 +1,7 @@
 """What the scheduler costs: a run of many chains whose tasks do nothing and open nothing.
 
 ``python -m benchmarks.scheduler --chains 300`` builds the graphs of 300 chains of 150 years with
-two scenario legs each, and runs them through the driver, with file tokens and progress, on
+two scenario branches each, and runs them through the driver, with file tokens and progress, on
 workers that answer at once. What is measured is so the most that graph builder, driver, scheduler
 and workers together can pass on.
 """

@@ -144,7 +144,7 @@ def test_lines_for_a_notebook_are_plain_text() -> None:
         (1, "file was", "1 file was"),
         (2, "file was", "2 files were"),
         (3, "source year is", "3 source years are"),
-        (2, "leg starts", "2 legs start"),
+        (2, "branch starts", "2 branches start"),
     ],
 )
 def test_a_number_has_its_noun_and_verb(number: int, noun: str, text: str) -> None:

@@ -255,12 +255,12 @@ class Periods:
             return "historical"
         return "hybrid" if after <= self.window else "scenario"
 
-    def name(self, target_year: int, leg: str) -> str:
+    def name(self, target_year: int, branch: str) -> str:
         """Return the period's name in paths, such as ``hybrid-ssp245``."""
         kind = self.kind(target_year)
-        if kind == "historical" or leg == self.historical:
+        if kind == "historical" or branch == self.historical:
             return self.historical
-        return f"hybrid-{leg}" if kind == "hybrid" else leg
+        return f"hybrid-{branch}" if kind == "hybrid" else branch
 
 
 def run_lengths(years: Iterable[int]) -> str:

@@ -141,7 +141,7 @@ class Line:
         name: of the chain within its group, or of the group with a sign that it folds.
         percent: of the source years that are done.
         years, normals: done of all; ``normals`` are target years written, all regions together.
-        target: leg and year in work.
+        target: branch and year in work.
         state: one word, of :data:`STATES`; ``status`` says more.
         home: the worker that holds the file tokens, and how many.
     """
@@ -206,7 +206,7 @@ class Group:
 
 
 def _chain_line(name: str, row: ChainProgress, home: str, is_child: bool) -> Line:
-    leg, year = row.at
+    branch, year = row.at
     return Line(
         "",
         is_child,
@@ -214,7 +214,7 @@ def _chain_line(name: str, row: ChainProgress, home: str, is_child: bool) -> Lin
         100 * row.years / max(1, row.years_total),
         of_all(row.years, row.years_total),
         of_all(row.writes, row.writes_total),
-        f"{leg} {year}" if year else "",
+        f"{branch} {year}" if year else "",
         row.state,
         f"{SIGNS[row.state]} {row.status}",
         _left(row.eta),

@@ -31,9 +31,9 @@ def slug(chain_id: str) -> str:
     return chain_id.replace("/", "__")
 
 
-def checkpoint_path(folder: OutputFolder, chain: Chain, leg: str, year: int) -> Path:
+def checkpoint_path(folder: OutputFolder, chain: Chain, branch: str, year: int) -> Path:
     """Return where the sum of a full window is saved; the name holds what decides the sum."""
-    name = f"{leg}-{year}-{chain.carry_hash(leg, year)}.npz"
+    name = f"{branch}-{year}-{chain.carry_hash(branch, year)}.npz"
     return folder.state / "checkpoints" / slug(chain.id) / name
 
 
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path, statistics: Sequence[str] = (MEAN,)) -> Carry:
 
 
 def _place(path: Path) -> str:
-    """Return what a checkpoint belongs to: chain, leg, year, and the hash of what decides it."""
+    """Return what a checkpoint belongs to: chain, branch, year, and the hash of what decides it."""
     return f"{path.parent.name}/{path.name}"
 
 
@@ -118,18 +118,18 @@ def _own(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Mapping[str, npt.
 def saved_checkpoints(
     folder: OutputFolder, chain: Chain, *, strict: bool
 ) -> Iterator[tuple[str, int]]:
-    """Yield leg and year of the chain's checkpoints that still fit and are whole.
+    """Yield branch and year of the chain's checkpoints that still fit and are whole.
 
     Under ``strict`` those that lack bad files, skipped by an earlier run, do not fit.
     """
     for path in sorted((folder.state / "checkpoints" / slug(chain.id)).glob("*.npz")):
         named = re.fullmatch(r"(.+)-(\d+)-\w+\.npz", path.name)
-        leg, year = (named[1], int(named[2])) if named else ("", 0)
-        if leg not in chain.targets or path != checkpoint_path(folder, chain, leg, year):
+        branch, year = (named[1], int(named[2])) if named else ("", 0)
+        if branch not in chain.targets or path != checkpoint_path(folder, chain, branch, year):
             continue
         skipped = _skipped(path)
         if skipped is not None and not (strict and skipped):
-            yield leg, year
+            yield branch, year
 
 
 def _skipped(path: Path) -> list[Any] | None:
@@ -157,21 +157,21 @@ def remove_checkpoints(folder: OutputFolder, chain_id: str) -> None:
 
 
 def set_mark(
-    folder: OutputFolder, run_id: str, chain_id: str, leg: str, saved: Path, year: int
+    folder: OutputFolder, run_id: str, chain_id: str, branch: str, saved: Path, year: int
 ) -> None:
-    """Note that within this run everything up to ``year`` of a leg is written and saved."""
+    """Note that within this run everything up to ``year`` of a branch is written and saved."""
     place = folder.run(run_id) / "marks" / slug(chain_id)
-    atomically(place / f"{leg}-{year}", lambda temporary: write_text(temporary, str(saved)))
+    atomically(place / f"{branch}-{year}", lambda temporary: write_text(temporary, str(saved)))
 
 
 def newest_marks(folder: OutputFolder, run_id: str, chain_id: str) -> dict[str, tuple[int, str]]:
-    """Return for each leg the newest mark of this run: year, and path of the checkpoint."""
+    """Return for each branch the newest mark of this run: year, and path of the checkpoint."""
     found: dict[str, tuple[int, str]] = {}
     place = folder.run(run_id) / "marks" / slug(chain_id)
     for path in place.glob("*-[0-9]*"):
         if path.name.startswith("."):
             continue
-        leg, _, year = path.name.rpartition("-")
-        if leg not in found or int(year) > found[leg][0]:
-            found[leg] = (int(year), path.read_text(encoding="utf-8"))
+        branch, _, year = path.name.rpartition("-")
+        if branch not in found or int(year) > found[branch][0]:
+            found[branch] = (int(year), path.read_text(encoding="utf-8"))
     return found

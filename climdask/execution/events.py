@@ -21,7 +21,7 @@ class Event:
     Attributes:
         kind: ``start``: its tasks were submitted; ``read``, ``window``, ``write``: such a task is
             done; ``wait``: its reads wait, or no longer; ``fail`` and ``finish``: how it ended.
-        leg, year: of the task.
+        branch, year: of the task.
         count: tasks of this kind that the chain has done so far.
         repeated: tasks of any kind that were done again after the loss of a worker.
         message: why it waits or failed.
@@ -29,7 +29,7 @@ class Event:
 
     kind: str
     chain: str
-    leg: str = ""
+    branch: str = ""
     year: int = 0
     count: int = 0
     repeated: int = 0

@@ -1,6 +1,6 @@
 """The graph builder: a chain becomes keyed Dask tasks, with file tokens and priorities.
 
-Keys are identities: ``(group, chain id, leg, year, run id)``. The group, such as ``pr-read``, is
+Keys are identities: ``(group, chain id, branch, year, run id)``. The group, such as ``pr-read``, is
 what the dashboard shows; it begins with the variable because Dask's key_split stops at words with
 digits. With less than all five in the key, a second model's ``pr`` would silently get the first
 model's data.
@@ -110,20 +110,20 @@ class _Builder:
     def build(self) -> ChainGraph:
         self._at_home(self._add("chain", "", 0, DataNode, self.chain.spec, place=0))
         readings = self._reads()
-        trunk = self.chain.legs.trunk
-        offset = len(self.chain.legs.steps[trunk])
-        for leg, steps in self.chain.legs.steps.items():
+        trunk = self.chain.branches.trunk
+        offset = len(self.chain.branches.steps[trunk])
+        for branch, steps in self.chain.branches.steps.items():
             unsaved: list[Key] = []
-            for place, step in enumerate(steps, start=0 if leg == trunk else offset):
+            for place, step in enumerate(steps, start=0 if branch == trunk else offset):
                 self._step(step, readings, place, unsaved)
         return self.graph
 
-    def key(self, stage: str, leg: str, year: int) -> Key:
+    def key(self, stage: str, branch: str, year: int) -> Key:
         group = f"{self.chain.spec.variable}-{stage}"
-        return (group, self.chain.id, leg, year, self.context.run_id)
+        return (group, self.chain.id, branch, year, self.context.run_id)
 
-    def _add(self, stage: str, leg: str, year: int, task: Any, *args: Any, place: int) -> Key:
-        key = self.key(stage, leg, year)
+    def _add(self, stage: str, branch: str, year: int, task: Any, *args: Any, place: int) -> Key:
+        key = self.key(stage, branch, year)
         self.graph.places[key] = place
         if task is DataNode:
             self.graph.tasks[key] = DataNode(key, *args)
@@ -141,22 +141,22 @@ class _Builder:
         Dask holds back tasks without dependencies, or nearly so, while all workers are busy; those
         with restrictions it does not. Without this a chain would start only as another one ends.
         """
-        self.graph.tokens[key] = token_name(self.plan, self.chain.legs.reads[0])
+        self.graph.tokens[key] = token_name(self.plan, self.chain.branches.reads[0])
 
     def _reads(self) -> Mapping[BlockId, list[Key]]:
         """Add the reads; return the keys that each block comes from."""
         readings: dict[BlockId, list[Key]] = {}
         keys: list[Key] = []
-        for index, read in enumerate(self.chain.legs.reads):
-            leg, place = read.first_use
+        for index, read in enumerate(self.chain.branches.reads):
+            branch, place = read.first_use
             waits = [] if read.after is None else [keys[read.after]]
             early = place - self.chain.memory.lookahead
             if early >= 0:
-                step = self.chain.legs.way(leg)[early]
-                waits.append(self.key(_last_stage(step), step.leg, step.year))
+                step = self.chain.branches.way(branch)[early]
+                waits.append(self.key(_last_stage(step), step.branch, step.year))
             # The index tells apart the reads of one year: two files, or a second opening.
             key = self._add(
-                "read", f"{leg}/{index}", read.slice.first_year, tasks.read, read,
+                "read", f"{branch}/{index}", read.slice.first_year, tasks.read, read,
                 *map(TaskRef, waits), place=place,
             )  # fmt: skip
             self.graph.tokens[key] = token_name(self.plan, read)
@@ -168,7 +168,7 @@ class _Builder:
     def _step(
         self, step: Step, readings: Mapping[BlockId, list[Key]], place: int, unsaved: list[Key]
     ) -> None:
-        at = (step.leg, step.year)
+        at = (step.branch, step.year)
         blocks = [b for b in (step.enters, step.leaves) if b is not None]
         parts = dict.fromkeys(k for b in blocks for k in readings[b])
         before = self._before(step, place)
@@ -195,7 +195,7 @@ class _Builder:
     def _before(self, step: Step, place: int) -> Any:
         if step.before is None:
             return None
-        at = (step.before.leg, step.before.year)
+        at = (step.before.branch, step.before.year)
         if not step.restores:
             return TaskRef(self.key("window", *at))
         if self.key("restore", *at) not in self.graph.tasks:

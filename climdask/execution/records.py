@@ -193,9 +193,9 @@ def take_stock(
             if verdict:
                 verdicts[verdict].append(file.key)
     checkpoints = frozenset(
-        (chain.id, leg, year)
+        (chain.id, branch, year)
         for chain in plan.chains
-        for leg, year in saved_checkpoints(folder, chain, strict=strict)
+        for branch, year in saved_checkpoints(folder, chain, strict=strict)
     )
     return Findings(
         Done(frozenset(verdicts["done"]), checkpoints),
@@ -222,11 +222,11 @@ class _Stock:
 
     def judge(self, spec: ChainSpec, job: WriteJob, file: NormalFile) -> str:
         """Return ``done``, ``stale`` or ``damaged``, or nothing if there is no such normal."""
-        objects = self.places.objects(spec, job.leg, job.window.last_year, file)
+        objects = self.places.objects(spec, job.branch, job.window.last_year, file)
         if not objects or not all(path.exists() for path in objects):
             return ""
         mine = [r for r in self.records.get(file.key, []) if self._fits(r, file)]
-        if not mine or not self.places.fits(spec, job.leg, file):
+        if not mine or not self.places.fits(spec, job.branch, file):
             return "stale"
         return "done" if matching_record(mine, objects, verify=self.verify) else "damaged"
 

@@ -39,7 +39,7 @@ def run_serially(
 
 @dataclass
 class _Walk:
-    """One chain on its way: the blocks that are needed again, and the sums that legs lean on."""
+    """One chain on its way: blocks that are needed again, and the sums that branches lean on."""
 
     chain: Chain
     context: RunContext
@@ -49,13 +49,13 @@ class _Walk:
 
     def __post_init__(self) -> None:
         self.readings: dict[BlockId, list[int]] = {}
-        for index, read in enumerate(self.chain.legs.reads):
+        for index, read in enumerate(self.chain.branches.reads):
             for block in read.blocks:
                 self.readings.setdefault(block, []).append(index)
         self.uses = Counter(i for step in self._steps() for i in self._needs(step))
 
     def _steps(self) -> Iterator[Step]:
-        for steps in self.chain.legs.steps.values():
+        for steps in self.chain.branches.steps.values():
             yield from steps
 
     def _needs(self, step: Step) -> list[int]:
@@ -67,27 +67,27 @@ class _Walk:
         for step in self._steps():
             for index in self._needs(step):
                 if index not in self.held:
-                    job = self.chain.legs.reads[index]
+                    job = self.chain.branches.reads[index]
                     self.held[index] = tasks.read(spec, context, job)
-                    yield self._event("read", step.leg, job.slice.first_year)
+                    yield self._event("read", step.branch, job.slice.first_year)
             parts = [self.held[i] for i in self._needs(step)]
             carry = tasks.window(spec, context, step, self._before(step), *parts)
-            yield self._event("window", step.leg, step.year)
+            yield self._event("window", step.branch, step.year)
             if self._write(step, carry):
-                yield self._event("write", step.leg, step.year)
+                yield self._event("write", step.branch, step.year)
             self._save(step, carry)
             self._forget(step, carry)
 
-    def _event(self, stage: str, leg: str, year: int) -> Event:
+    def _event(self, stage: str, branch: str, year: int) -> Event:
         self.done[stage] += 1
-        return Event(stage, self.chain.id, leg, year, self.done[stage])
+        return Event(stage, self.chain.id, branch, year, self.done[stage])
 
     def _before(self, step: Step) -> Handed | None:
         if step.before is None:
             return None
         if step.restores:
             path = checkpoint_path(
-                self.context.folder, self.chain, step.before.leg, step.before.year
+                self.context.folder, self.chain, step.before.branch, step.before.year
             )
             return tasks.restore(self.chain.spec, self.context, path)
         return self.carries[step.before]
@@ -95,13 +95,13 @@ class _Walk:
     def _write(self, step: Step, carry: Handed) -> Written | None:
         if not step.is_target:
             return None
-        job = self.chain.job(step.leg, step.year)
+        job = self.chain.job(step.branch, step.year)
         return tasks.write(self.chain.spec, self.context, job, carry)
 
     def _save(self, step: Step, carry: Handed) -> None:
         if step.has_checkpoint:
-            at = CarryId(step.leg, step.year)
-            path = checkpoint_path(self.context.folder, self.chain, at.leg, at.year)
+            at = CarryId(step.branch, step.year)
+            path = checkpoint_path(self.context.folder, self.chain, at.branch, at.year)
             tasks.checkpoint(self.chain.spec, self.context, at, path, carry)
 
     def _forget(self, step: Step, carry: Handed) -> None:
@@ -110,7 +110,7 @@ class _Walk:
             self.uses[index] -= 1
             if not self.uses[index]:
                 del self.held[index]
-        firsts = [s for steps in self.chain.legs.steps.values() for s in steps[:1]]
-        forks = {s.before for s in firsts if s.before and s.before.leg != s.leg}
+        firsts = [s for steps in self.chain.branches.steps.values() for s in steps[:1]]
+        forks = {s.before for s in firsts if s.before and s.before.branch != s.branch}
         self.carries = {k: v for k, v in self.carries.items() if k in forks}
-        self.carries[CarryId(step.leg, step.year)] = carry
+        self.carries[CarryId(step.branch, step.year)] = carry

@@ -81,14 +81,14 @@ class Superseded:
     """Instead of values: everything that needs them is written, and the sum is saved.
 
     Attributes:
-        saved: (leg, year, path of the checkpoint) each.
+        saved: (branch, year, path of the checkpoint) each.
     """
 
     saved: tuple[tuple[str, int, str], ...]
 
-    def of(self, leg: str) -> tuple[int, str] | None:
-        """Return year and path of the checkpoint of a leg."""
-        return next(((year, path) for name, year, path in self.saved if name == leg), None)
+    def of(self, branch: str) -> tuple[int, str] | None:
+        """Return year and path of the checkpoint of a branch."""
+        return next(((year, path) for name, year, path in self.saved if name == branch), None)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Written:
         years: source years with any valid day; None if the normals were there already.
     """
 
-    leg: str
+    branch: str
     target_year: int
     paths: tuple[str, ...]
     n_bytes: int
@@ -192,9 +192,9 @@ def _claimed(axis: DayAxis, file: InputFile, year: int) -> npt.NDArray[np.bool_]
 
 def _superseded(spec: ChainSpec, context: RunContext, job: Read) -> Superseded | None:
     marks = newest_marks(context.folder, context.run_id, spec.id)
-    if any(leg not in marks or marks[leg][0] < year for leg, year in job.last_uses):
+    if any(branch not in marks or marks[branch][0] < year for branch, year in job.last_uses):
         return None
-    return Superseded(tuple((leg, *marks[leg]) for leg, _ in job.last_uses))
+    return Superseded(tuple((branch, *marks[branch]) for branch, _ in job.last_uses))
 
 
 def _skipped(context: RunContext, job: Read, error: Exception) -> Skipped:
@@ -233,18 +233,18 @@ def window(
         ClimdaskError: a marker says that a block is not needed, and the sum needs it.
         DataError: two files hold the same day, or a file that is in the sum cannot be read again.
     """
-    marks = [m.of(step.leg) for m in (before, *parts) if isinstance(m, Superseded)]
+    marks = [m.of(step.branch) for m in (before, *parts) if isinstance(m, Superseded)]
     newest = max((m for m in marks if m is not None), default=None)
     if newest is not None and newest[0] > step.year:
-        return Superseded(((step.leg, *newest),))
+        return Superseded(((step.branch, *newest),))
     if newest is not None and newest[0] == step.year:
         return load_checkpoint(Path(newest[1]), spec.statistics)
     if marks or isinstance(before, Superseded):
         raise ClimdaskError(
-            f"{spec.id}: {step.leg} {step.year}: a block was superseded by checkpoints {marks}, "
+            f"{spec.id}: {step.branch} {step.year}: a block was superseded by checkpoints {marks}, "
             "but the sum still needs it; this is a mistake in climdask, please report it"
         )
-    with context.access.working("window", spec.id, step.leg, step.year):
+    with context.access.working("window", spec.id, step.branch, step.year):
         return _slid(spec, context, step, before or empty_carry(spec), parts)
 
 
@@ -344,12 +344,12 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Handed) ->
     """
     target, paths = job.window.last_year, tuple(f.path for f in job.files)
     if isinstance(carry, Superseded):
-        return Written(job.leg, target, paths, _bytes(spec, context, job), None)
-    with context.access.working("write", spec.id, job.leg, target) as told:
+        return Written(job.branch, target, paths, _bytes(spec, context, job), None)
+    with context.access.working("write", spec.id, job.branch, target) as told:
         if gaps := _write_regions(spec, context, job, carry):
             told["gaps"] = gaps
         told["bytes"] = n_bytes = _bytes(spec, context, job)
-    return Written(job.leg, target, paths, n_bytes, len(carry.years))
+    return Written(job.branch, target, paths, n_bytes, len(carry.years))
 
 
 def _write_regions(
@@ -416,7 +416,7 @@ def _put(
     skipped: tuple[int, ...],
 ) -> None:
     """Put a normal in its place, then record it."""
-    series = OutputSeries(spec, spec.selection.region(file.region), job.leg)
+    series = OutputSeries(spec, spec.selection.region(file.region), job.branch)
     output_format = FORMATS[spec.format]
     objects = output_format.write(context.out, series, job.window, field)
     record_done(
@@ -436,7 +436,7 @@ def _count(carry: Carry, region: RegionCells) -> np.ndarray[tuple[int, ...], np.
 
 def _bytes(spec: ChainSpec, context: RunContext, job: WriteJob) -> int:
     places = Places(context.folder)
-    each = [places.objects(spec, job.leg, job.window.last_year, f) for f in job.files]
+    each = [places.objects(spec, job.branch, job.window.last_year, f) for f in job.files]
     return sum(path.stat().st_size for objects in each for path in objects if path.exists())
 
 
@@ -471,4 +471,4 @@ def checkpoint(
         return
     # Also over one that an earlier run left: it may lack files that this one could read.
     save_checkpoint(path, carry)
-    set_mark(context.folder, context.run_id, spec.id, at.leg, path, at.year)
+    set_mark(context.folder, context.run_id, spec.id, at.branch, path, at.year)

@@ -182,7 +182,7 @@ class FileAccess:
         self._append({"event": event, "file": str(path), **content})
 
     @contextmanager
-    def working(self, stage: str, chain: str, leg: str, year: int) -> Iterator[dict[str, Any]]:
+    def working(self, stage: str, chain: str, branch: str, year: int) -> Iterator[dict[str, Any]]:
         """Trace when a window or write began and how long it took; for pictures, no proof.
 
         The line is short, because a large run has a hundred thousand of them.
@@ -196,7 +196,7 @@ class FileAccess:
         content = {
             "event": stage,
             "chain": chain,
-            "leg": leg,
+            "branch": branch,
             "year": year,
             "process": process_id(),
             "mono": time.monotonic(),

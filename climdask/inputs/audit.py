@@ -116,7 +116,7 @@ _NUMBERS = ("mono", "wall", "seconds")
 _WHOLE_NUMBERS = ("seq", "opened", "year")
 _TEXTS = (
     "event", "process", "file", "token", "locks", "host", "boot", "purpose", "reason", "chain",
-    "leg", "run",
+    "branch", "run",
 )  # fmt: skip
 # What an event must tell, by its kind.
 _NEEDED = {

@@ -23,7 +23,7 @@ class ChainProgress:
         years, years_total: source years that went through the window.
         reads, reads_total: openings of files.
         writes, writes_total: target years written, all regions together.
-        at: leg and year in work.
+        at: branch and year in work.
         state: ``waiting``, ``active``, ``done`` or ``failed``.
         repeated: tasks that were done again after the loss of a worker.
         waits: why its reads wait, as far as the file tokens know.
@@ -47,8 +47,8 @@ class ChainProgress:
     @classmethod
     def of(cls, chain: Chain) -> ChainProgress:
         """Return the progress of a chain that has not begun."""
-        steps = sum(len(s) for s in chain.legs.steps.values())
-        return cls(chain.id, steps, len(chain.legs.reads), chain.legs.n_targets)
+        steps = sum(len(s) for s in chain.branches.steps.values())
+        return cls(chain.id, steps, len(chain.branches.reads), chain.branches.n_targets)
 
     @classmethod
     def restored(cls, content: Mapping[str, Any]) -> ChainProgress:
@@ -84,7 +84,7 @@ class ChainProgress:
         setattr(self, name, max(getattr(self, name), event.count))
         self.repeated = max(self.repeated, event.repeated)
         if event.kind == "window":
-            self.at = (event.leg, event.year)
+            self.at = (event.branch, event.year)
         if self.state == "waiting":
             self.state = "active"
 

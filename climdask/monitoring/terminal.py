@@ -178,8 +178,8 @@ def _width(columns: Mapping[str, Sequence[str]]) -> int:
 
 
 def _target(row: ChainProgress) -> str:
-    leg, year = row.at
-    return f"{leg} {year}" if year else ""
+    branch, year = row.at
+    return f"{branch} {year}" if year else ""
 
 
 # ---------------------------------------------------------------- plain lines

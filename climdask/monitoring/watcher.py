@@ -101,13 +101,13 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         if finish != "memory" or not isinstance(key, tuple) or key[-1] != self.run_id:
             return
         del start
-        _, chain, leg, year, _ = key
+        _, chain, branch, year, _ = key
         stage = stage_of(key)
         done = self.done[chain, stage]
-        self.repeated[chain] += (leg, year) in done
-        done.add((leg, year))
+        self.repeated[chain] += (branch, year) in done
+        done.add((branch, year))
         if stage in STAGES:
-            self._note(Event(stage, chain, leg, year, len(done), self.repeated[chain]))
+            self._note(Event(stage, chain, branch, year, len(done), self.repeated[chain]))
 
     def _note(self, event: Event) -> None:
         self.latest[event.chain, event.kind] = event

@@ -26,12 +26,12 @@ class Normal:
     """One normal that is there: a file, or a target year of a store.
 
     Attributes:
-        leg: the historical experiment, or a scenario.
+        branch: the historical experiment, or a scenario.
         target_year: last year of the window.
         path: of the file or store.
     """
 
-    leg: str
+    branch: str
     target_year: int
     path: Path
 
@@ -42,7 +42,7 @@ class NormalSet:
 
     Attributes:
         periods: name the period of a target year.
-        normals: those that are there, by leg and target year.
+        normals: those that are there, by branch and target year.
     """
 
     model: str
@@ -69,14 +69,14 @@ class NormalSet:
         return self.periods.historical
 
     @property
-    def legs(self) -> tuple[str, ...]:
+    def branches(self) -> tuple[str, ...]:
         """The scenarios; the historical experiment where there is none."""
-        found = dict.fromkeys(n.leg for n in self.normals if n.leg != self.trunk)
+        found = dict.fromkeys(n.branch for n in self.normals if n.branch != self.trunk)
         return tuple(found) or (self.trunk,)
 
-    def series(self, leg: str) -> tuple[Normal, ...]:
+    def series(self, branch: str) -> tuple[Normal, ...]:
         """Return the normals of a scenario in order, those of the historical experiment first."""
-        own = [n for n in self.normals if n.leg in (self.trunk, leg)]
+        own = [n for n in self.normals if n.branch in (self.trunk, branch)]
         return tuple(sorted(own, key=lambda n: n.target_year))
 
 
@@ -109,7 +109,7 @@ def find_normals(root: Path, naming: Naming) -> tuple[NormalSet, ...]:
                 continue
             series, year = parsed
             held = FORMATS[name].target_years(path, series.variable) if year is None else (year,)
-            sets.setdefault(series.set_of, []).extend(Normal(series.leg, y, path) for y in held)
+            sets.setdefault(series.set_of, []).extend(Normal(series.branch, y, path) for y in held)
     return tuple(
         NormalSet(*key, _periods(naming, "/".join(key[:4]), normals), tuple(sorted(normals)))
         for key, normals in sorted(sets.items())
@@ -119,7 +119,7 @@ def find_normals(root: Path, naming: Naming) -> tuple[NormalSet, ...]:
 
 def _periods(naming: Naming, chain: str, normals: list[Normal]) -> Periods:
     """Return the periods of a chain; from its normals where the manifest does not tell them."""
-    own = [n.target_year for n in normals if n.leg == naming.historical]
+    own = [n.target_year for n in normals if n.branch == naming.historical]
     first = min(n.target_year for n in normals)
     last = naming.last_historical_year.get(chain, max(own, default=first - 1))
     return Periods(naming.historical, last, naming.window)

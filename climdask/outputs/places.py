@@ -18,29 +18,29 @@ class Places:
     _holders: dict[tuple[str, str, str], Holder | None] = field(default_factory=dict)
 
     def objects(
-        self, spec: ChainSpec, leg: str, target_year: int, file: NormalFile
+        self, spec: ChainSpec, branch: str, target_year: int, file: NormalFile
     ) -> tuple[Path, ...]:
         """Return the files that hold a normal, or would; none if there is no place for it."""
-        holder = self._of(spec, leg, file)
+        holder = self._of(spec, branch, file)
         return holder.objects(target_year) if holder else ()
 
-    def fits(self, spec: ChainSpec, leg: str, file: NormalFile) -> bool:
+    def fits(self, spec: ChainSpec, branch: str, file: NormalFile) -> bool:
         """Tell whether what is there could be a normal of this chain: stores must be alike."""
-        holder = self._of(spec, leg, file)
+        holder = self._of(spec, branch, file)
         return holder is not None and holder.fits
 
-    def are_there(self, spec: ChainSpec, leg: str, target_year: int, file: NormalFile) -> bool:
+    def are_there(self, spec: ChainSpec, branch: str, target_year: int, file: NormalFile) -> bool:
         """Tell whether a normal is there."""
-        objects = self.objects(spec, leg, target_year, file)
-        return bool(objects) and objects[-1].exists() and self.fits(spec, leg, file)
+        objects = self.objects(spec, branch, target_year, file)
+        return bool(objects) and objects[-1].exists() and self.fits(spec, branch, file)
 
     def holder(self, series: OutputSeries) -> Holder | None:
         """Return what is in the place of a series."""
-        key = (series.spec.id, series.region.place.name, series.leg)
+        key = (series.spec.id, series.region.place.name, series.branch)
         if key not in self._holders:
             found = FORMATS[series.spec.format].find(self.folder.root, series)
             self._holders[key] = found
         return self._holders[key]
 
-    def _of(self, spec: ChainSpec, leg: str, file: NormalFile) -> Holder | None:
-        return self.holder(OutputSeries(spec, spec.selection.region(file.region), leg))
+    def _of(self, spec: ChainSpec, branch: str, file: NormalFile) -> Holder | None:
+        return self.holder(OutputSeries(spec, spec.selection.region(file.region), branch))

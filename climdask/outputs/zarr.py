@@ -1,4 +1,4 @@
-"""The output as Zarr: one store for each variable, region and leg, one object a target year.
+"""The output as Zarr: one store for each variable, region and branch, one object a target year.
 
 The driver makes a store before the tasks begin, with everything that hangs on no value of the
 input (:func:`prepare`), and tells in it what it was made from when they have ended

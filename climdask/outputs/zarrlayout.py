@@ -1,7 +1,7 @@
 """A Zarr store of normals as plain data: its arrays, its identity, and where a target year is.
 
 Pure: :mod:`climdask.outputs.zarr` puts it on disk. A store holds the normals of a chain in a region
-along one leg, with dimensions (target_year, dayofyear, lat, lon). One target year is one object
+along one branch, with dimensions (target_year, dayofyear, lat, lon). One target year is one object
 (a shard) of each array that has the dimension; so nothing that is written while the chain runs is
 ever shared by two tasks.
 """
@@ -52,12 +52,12 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Store(OutputSeries):
-    """One store: the normals of a chain in a region along one leg."""
+    """One store: the normals of a chain in a region along one branch."""
 
     @classmethod
     def of(cls, series: OutputSeries) -> Store:
         """Return the store of a series."""
-        return cls(series.spec, series.region, series.leg)
+        return cls(series.spec, series.region, series.branch)
 
     @property
     def folder(self) -> PurePosixPath:
@@ -71,7 +71,7 @@ class Store(OutputSeries):
         The level of compression is not in it: chunks say themselves how they are compressed.
         """
         spec, region = self.spec, self.region
-        facts = [STORE_VERSION, spec.id, self.leg, spec.header.units, spec.axis.calendar]
+        facts = [STORE_VERSION, spec.id, self.branch, spec.header.units, spec.axis.calendar]
         cells = [region.lat.tobytes().hex(), region.lon.tobytes().hex()]
         arrays = [[v.name, v.values.dtype.str, self.storage(v)] for v in self.yearly(self._nothing)]
         return digest_of(facts, spec.deciding_keys(region.place), cells, arrays)
@@ -157,7 +157,7 @@ class Store(OutputSeries):
         years = f"target years {run_lengths(target_years)}"
         return {
             **chain_attributes(spec, region),
-            "scenario": self.leg,
+            "scenario": self.branch,
             "title": title(spec, region, years),
             # xarray makes these coordinates, too, as it does when it writes a store itself.
             "coordinates": " ".join([BOUNDS, *bounds]),

@@ -1,8 +1,8 @@
 """The arithmetic of one chain: which years it steps through, and what each step reads.
 
-A chain has a trunk (the historical experiment) and one leg for each scenario that follows it;
-without scenarios the trunk is the only leg. Each leg is a sequence of :class:`Step`, one for each
-source year; each step adds a year to the running sum and drops the one that left the window.
+A chain has a trunk (the historical experiment) and one branch for each scenario that follows it;
+without scenarios the trunk is the only branch. Each branch is a sequence of :class:`Step`, one for
+each source year; each step adds a year to the running sum and drops the one that left the window.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ class BlockId:
     """The values of one source year.
 
     Attributes:
-        leg: the leg whose files hold the year; the trunk's, up to the last historical year, but
-            for a year that is split between two experiments.
+        branch: whose files hold the year; the trunk's, up to the last historical year, but for a
+            year that is split between two experiments.
         again: read a second time, for the year to leave the sum (where there is no ring).
     """
 
-    leg: str
+    branch: str
     year: int
     again: bool = False
 
 
 @dataclass(frozen=True)
 class CarryId:
-    """The running sum of a leg after a year."""
+    """The running sum of a branch after a year."""
 
-    leg: str
+    branch: str
     year: int
 
 
@@ -50,7 +50,7 @@ class FileSlice:
 
 @dataclass(frozen=True)
 class Step:
-    """One year of a leg.
+    """One year of a branch.
 
     Attributes:
         before: the sum that the step starts from; None for an empty one.
@@ -60,7 +60,7 @@ class Step:
         has_checkpoint: the sum after this step is saved.
     """
 
-    leg: str
+    branch: str
     year: int
     before: CarryId | None
     restores: bool
@@ -76,12 +76,12 @@ class Read:
 
     Attributes:
         slice: what is read; ``slice.file.years`` may hold more.
-        blocks: the blocks that get values from it, in order of year; several legs may have a
+        blocks: the blocks that get values from it, in order of year; several branches may have a
             block of the same year.
-        first_use: leg, and place of the step on the way through trunk and leg.
-        last_uses: for each leg that uses a block of it, the last year that does.
-        after: index in ``Legs.reads`` of the slice of the same file that comes before it, if both
-            are for years to enter, or both for years to leave.
+        first_use: branch, and place of the step on the way through trunk and branch.
+        last_uses: for each branch that uses a block of it, the last year that does.
+        after: index in ``Branches.reads`` of the slice of the same file that comes before it, if
+            both are for years to enter, or both for years to leave.
     """
 
     slice: FileSlice
@@ -104,8 +104,8 @@ class Demand:
         window: years in the window.
         trunk: name of the historical experiment.
         last_historical_year: last year that the trunk serves.
-        targets: target years by leg, the trunk among the legs.
-        checkpoints: years by leg whose carry an earlier run saved.
+        targets: target years by branch, the trunk among the branches.
+        checkpoints: years by branch whose carry an earlier run saved.
         checkpoint_every: years between checkpoints.
         keep_ring: keep the window's blocks in memory; else read the leaving year again.
         slice_years: years of one file that one task may read at most.
@@ -122,16 +122,16 @@ class Demand:
 
 
 @dataclass(frozen=True)
-class Legs:
-    """A chain laid out: steps by leg, trunk first, and the openings of files in order of use."""
+class Branches:
+    """A chain laid out: steps by branch, trunk first, and the openings of files in order of use."""
 
     trunk: str
     steps: Mapping[str, tuple[Step, ...]]
     reads: tuple[Read, ...]
 
-    def way(self, leg: str) -> tuple[Step, ...]:
-        """Return the steps of trunk and leg, one after the other."""
-        own = () if leg == self.trunk else self.steps.get(leg, ())
+    def way(self, branch: str) -> tuple[Step, ...]:
+        """Return the steps of trunk and branch, one after the other."""
+        own = () if branch == self.trunk else self.steps.get(branch, ())
         return self.steps.get(self.trunk, ()) + own
 
     @property
@@ -140,59 +140,59 @@ class Legs:
         return sum(step.is_target for steps in self.steps.values() for step in steps)
 
 
-def lay_out(demand: Demand, files: Mapping[str, Sequence[InputFile]]) -> Legs:
+def lay_out(demand: Demand, files: Mapping[str, Sequence[InputFile]]) -> Branches:
     """Lay out the steps and readings of a chain.
 
     Args:
         demand: what is wanted.
-        files: the files that serve each leg, in order of time; those of the trunk are used up
+        files: the files that serve each branch, in order of time; those of the trunk are used up
             to the last historical year, those of a scenario after it.
     """
     sources = year_sources(demand.trunk, demand.last_historical_year, files)
     steps = _steps(demand, sources)
-    return Legs(demand.trunk, steps, _reads(demand, steps, sources))
+    return Branches(demand.trunk, steps, _reads(demand, steps, sources))
 
 
 def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
-    """Lay out the trunk and the legs; see the numbered cases in :func:`_stretches`."""
+    """Lay out the trunk and the branches; see the numbered cases in :func:`_stretches`."""
     trunk = demand.trunk
     # Where scenarios leave the trunk: before a year of which each has a part of its own.
     last = fork(sources, trunk, demand.last_historical_year)
-    wanted = {leg: _years(demand, leg) for leg in demand.targets}
+    wanted = {branch: _years(demand, branch) for branch in demand.targets}
     own = {
-        leg: list(_stretches(demand, leg, {y for y in years if y > last}))
-        for leg, years in wanted.items()
-        if leg != trunk
+        branch: list(_stretches(demand, branch, {y for y in years if y > last}))
+        for branch, years in wanted.items()
+        if branch != trunk
     }
-    # A leg leans on the trunk if its first window reaches back into it, unless it restores a
+    # A branch leans on the trunk if its first window reaches back into it, unless it restores a
     # checkpoint of its own.
     leaning = [
-        leg
-        for leg, stretches in own.items()
-        if stretches and min(wanted[leg]) <= last and stretches[0].restores is None
+        branch
+        for branch, stretches in own.items()
+        if stretches and min(wanted[branch]) <= last and stretches[0].restores is None
     ]
     trunk_years = set(wanted.get(trunk, ())).union(
-        *({y for y in wanted[leg] if y <= last} for leg in leaning)
+        *({y for y in wanted[branch] if y <= last} for branch in leaning)
     )
     leads_on = last if leaning else None
     trunk_stretches = list(_stretches(demand, trunk, trunk_years, leads_on=leads_on))
     steps = {trunk: _walk(demand, sources, trunk, trunk_stretches, leads_on)}
-    for leg, stretches in own.items():
-        if leg in leaning:
+    for branch, stretches in own.items():
+        if branch in leaning:
             shared = next(s for s in trunk_stretches if s.sum_start <= last <= s.last)
             stretches[0] = stretches[0].continuing(shared, last)
-        steps[leg] = _walk(demand, sources, leg, stretches, None)
+        steps[branch] = _walk(demand, sources, branch, stretches, None)
     return steps
 
 
-def _years(demand: Demand, leg: str) -> set[int]:
-    """Return the years of all windows of a leg."""
-    return {y for t in demand.targets[leg] for y in Window.ending(t, demand.window).years}
+def _years(demand: Demand, branch: str) -> set[int]:
+    """Return the years of all windows of a branch."""
+    return {y for t in demand.targets[branch] for y in Window.ending(t, demand.window).years}
 
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Years that follow each other in one leg.
+    """Years that follow each other in one branch.
 
     Attributes:
         first, last: years, both included; ``first > last`` if nothing is left but to lead on.
@@ -200,7 +200,7 @@ class _Stretch:
         before: the carry it starts from, if any; ``restores`` if that is a checkpoint.
     """
 
-    leg: str
+    branch: str
     first: int
     last: int
     sum_start: int
@@ -208,23 +208,23 @@ class _Stretch:
     restores: CarryId | None
 
     def continuing(self, trunk: _Stretch, year: int) -> _Stretch:
-        """Return this stretch of a leg, starting from the trunk's sum after ``year``."""
+        """Return this stretch of a branch, starting from the trunk's sum after ``year``."""
         return _Stretch(
-            self.leg,
+            self.branch,
             self.first,
             self.last,
             trunk.sum_start,
-            CarryId(trunk.leg, year),
+            CarryId(trunk.branch, year),
             trunk.restores if trunk.first > year else None,  # nothing is left of the trunk
         )
 
 
 def _stretches(
-    demand: Demand, leg: str, years: Iterable[int], *, leads_on: int | None = None
+    demand: Demand, branch: str, years: Iterable[int], *, leads_on: int | None = None
 ) -> Iterator[_Stretch]:
-    """Cut the years of a leg into stretches, and decide where each starts.
+    """Cut the years of a branch into stretches, and decide where each starts.
 
-    ``leads_on`` is the year after which other legs start from the sum.
+    ``leads_on`` is the year after which other branches start from the sum.
 
     1. Nothing saved: start from an empty sum and fill the window.
     2. An earlier run saved a carry within the stretch, before its first target: start there.
@@ -234,18 +234,18 @@ def _stretches(
     3. The first window reaches back into the trunk: start from the trunk's sum there
        (:meth:`_Stretch.continuing`).
     """
-    targets = sorted(demand.targets.get(leg, ()))
+    targets = sorted(demand.targets.get(branch, ()))
     for first, last in _runs(years):
         due = [t for t in targets if first <= t <= last]
         if leads_on is not None and first <= leads_on <= last:
             due = sorted([*due, leads_on + 1])
-        saved = [c for c in demand.checkpoints.get(leg, ()) if first <= c < due[0]]
+        saved = [c for c in demand.checkpoints.get(branch, ()) if first <= c < due[0]]
         if saved:
-            carry = CarryId(leg, max(saved))
+            carry = CarryId(branch, max(saved))
             start = carry.year - demand.window + 1
-            yield _Stretch(leg, carry.year + 1, last, start, carry, carry)
+            yield _Stretch(branch, carry.year + 1, last, start, carry, carry)
         else:
-            yield _Stretch(leg, first, last, first, None, None)
+            yield _Stretch(branch, first, last, first, None, None)
 
 
 def _runs(years: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -259,12 +259,12 @@ def _runs(years: Iterable[int]) -> Iterator[tuple[int, int]]:
 def _walk(
     demand: Demand,
     sources: Sources,
-    leg: str,
+    branch: str,
     stretches: Sequence[_Stretch],
     leads_on: int | None,
 ) -> tuple[Step, ...]:
-    """Turn stretches into steps; other legs start from the sum after ``leads_on``."""
-    targets = set(demand.targets.get(leg, ()))
+    """Turn stretches into steps; other branches start from the sum after ``leads_on``."""
+    targets = set(demand.targets.get(branch, ()))
     steps: list[Step] = []
     for stretch in stretches:
         for year in range(stretch.first, stretch.last + 1):
@@ -274,12 +274,12 @@ def _walk(
             is_full = gone + 1 >= stretch.sum_start
             steps.append(
                 Step(
-                    leg,
+                    branch,
                     year,
-                    before=stretch.before if begins else CarryId(leg, year - 1),
+                    before=stretch.before if begins else CarryId(branch, year - 1),
                     restores=begins and stretch.restores is not None,
-                    enters=_block(demand, sources, leg, year),
-                    leaves=_block(demand, sources, leg, gone, leaves=True)
+                    enters=_block(demand, sources, branch, year),
+                    leaves=_block(demand, sources, branch, gone, leaves=True)
                     if gone >= stretch.sum_start
                     else None,
                     is_target=year in targets,
@@ -290,9 +290,9 @@ def _walk(
 
 
 def _block(
-    demand: Demand, sources: Sources, leg: str, year: int, *, leaves: bool = False
+    demand: Demand, sources: Sources, branch: str, year: int, *, leaves: bool = False
 ) -> BlockId | None:
-    whose = owner(sources, demand.trunk, demand.last_historical_year, leg, year)
+    whose = owner(sources, demand.trunk, demand.last_historical_year, branch, year)
     if (whose, year) not in sources:
         return None
     return BlockId(whose, year, again=leaves and not demand.keep_ring)
@@ -301,11 +301,11 @@ def _block(
 def _reads(
     demand: Demand, steps: Mapping[str, tuple[Step, ...]], sources: Sources
 ) -> tuple[Read, ...]:
-    """Collect the openings of files, in order of first use; one serves all legs."""
+    """Collect the openings of files, in order of first use; one serves all branches."""
     first_use, last_uses = _uses(demand, steps)
     by_file: dict[tuple[bool, InputFile], list[BlockId]] = defaultdict(list)
-    for block in sorted(first_use, key=lambda b: (b.year, b.leg)):
-        for file in sources[block.leg, block.year]:
+    for block in sorted(first_use, key=lambda b: (b.year, b.branch)):
+        for file in sources[block.branch, block.year]:
             by_file[block.again, file].append(block)
     reads: list[Read] = []
     # A second reading does not wait for the first: its blocks would stay in memory until then.
@@ -318,8 +318,8 @@ def _reads(
     for _, file, part in sorted(parts, key=lambda p: (p[0], p[1].path, p[2])):
         uses: dict[str, int] = defaultdict(int)
         for block in part:
-            for leg, year in last_uses[block].items():
-                uses[leg] = max(uses[leg], year)
+            for branch, year in last_uses[block].items():
+                uses[branch] = max(uses[branch], year)
         reads.append(
             Read(
                 FileSlice(file, part[0].year, part[-1].year),
@@ -336,17 +336,17 @@ def _reads(
 def _uses(
     demand: Demand, steps: Mapping[str, tuple[Step, ...]]
 ) -> tuple[dict[BlockId, tuple[str, int]], dict[BlockId, dict[str, int]]]:
-    """Find where each block is used first (leg, place), and by each leg last (year)."""
+    """Find where each block is used first (branch, place), and by each branch last (year)."""
     first: dict[BlockId, tuple[str, int]] = {}
     last: dict[BlockId, dict[str, int]] = defaultdict(dict)
-    for leg, own in steps.items():
-        offset = 0 if leg == demand.trunk else len(steps[demand.trunk])
+    for branch, own in steps.items():
+        offset = 0 if branch == demand.trunk else len(steps[demand.trunk])
         for place, step in enumerate(own, start=offset):
             for block in (step.enters, step.leaves):
                 if block is not None:
                     if block not in first or place < first[block][1]:
-                        first[block] = (leg, place)
-                    last[block][leg] = step.year
+                        first[block] = (branch, place)
+                    last[block][branch] = step.year
     return first, last
 
 

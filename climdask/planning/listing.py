@@ -38,10 +38,10 @@ def _chain(plan: Plan, chain: Chain) -> Iterator[str]:
     yield f"chain    {chain.id}: {describe(series)}"
     spec = chain.spec
     yield f"         grid {spec.header.grid}; {spec.header.calendar}; {spec.header.units}"
-    for leg, years in chain.targets.items():
+    for branch, years in chain.targets.items():
         by_period: dict[str, list[int]] = {}
         for year in years:
-            by_period.setdefault(spec.periods.name(year, leg), []).append(year)
+            by_period.setdefault(spec.periods.name(year, branch), []).append(year)
         for period, own in by_period.items():
             yield f"         {period}: target years {run_lengths(own)} ({len(own)})"
     yield f"         {_opens(chain)}; {size(chain.memory.n_bytes)} of memory projected"
@@ -49,7 +49,7 @@ def _chain(plan: Plan, chain: Chain) -> Iterator[str]:
 
 def _opens(chain: Chain) -> str:
     """Say how often files are opened, and why one more than once."""
-    reads = chain.legs.reads
+    reads = chain.branches.reads
     files = Counter(read.slice.file.path for read in reads)
     why = ["the window stays in memory"]
     if not chain.memory.keeps_ring:

@@ -44,7 +44,7 @@ def fit(
     cell_days: int,
     *,
     window: int,
-    legs: int,
+    branches: int,
     threads: int,
     lookaheads: range,
     limit: int | None,
@@ -57,7 +57,7 @@ def fit(
     Args:
         cell_days: cells times days of the year.
         window: years.
-        legs: scenarios, each with a window of its own.
+        branches: scenarios, each with a window of its own.
         threads: of a worker.
         lookaheads: the years that reads may run ahead, best first.
         limit: bytes of a worker; None for no limit.
@@ -77,7 +77,7 @@ def fit(
         carry = COUNT_BYTES + state_bytes
         each = blocks * BLOCK_BYTES + carries * carry + products * WRITE_BYTES
         buffers = min(ahead, threads) * CHUNK_COPIES * beyond
-        return ChainMemory(keeps_ring, ahead, legs * cell_days * each + buffers)
+        return ChainMemory(keeps_ring, ahead, branches * cell_days * each + buffers)
 
     options = [needs(ring, ahead) for ring in (True, False) for ahead in lookaheads]
     fitting = (o for o in options if limit is None or o.n_bytes <= MEMORY_SHARE * limit)

@@ -1,6 +1,6 @@
 """How normals are named: made, and read back.
 
-A format keeps a file for each target year, in a folder for each period, or a store for each leg.
+A format keeps a file for each target year, in a folder for each period, or a store for each branch.
 Names do not depend on what else a workflow asks for. Both directions stand here side by side, so
 that what is written is found again; :data:`NAMINGS` has one for each format.
 """
@@ -17,10 +17,10 @@ _END = re.compile(r"_(?:(?P<target>\d+)_)?(?P<window>\d+)yr_normal$")
 
 @dataclass(frozen=True)
 class SeriesName:
-    """What the normals of one variable in one region along one leg have in common.
+    """What the normals of one variable in one region along one branch have in common.
 
     Attributes:
-        leg: the historical experiment, or a scenario.
+        branch: the historical experiment, or a scenario.
         window: years in the window.
     """
 
@@ -29,12 +29,12 @@ class SeriesName:
     grid: str
     variable: str
     region: str
-    leg: str
+    branch: str
     window: int
 
     @property
     def set_of(self) -> tuple[str, str, str, str, str]:
-        """What all legs share: model, member, grid, variable, region."""
+        """What all branches share: model, member, grid, variable, region."""
         return (self.model, self.member, self.grid, self.variable, self.region)
 
 
@@ -93,14 +93,14 @@ class FileForEachTarget:
         if len(path.parts) != 6 or found is None or found["target"] is None:
             return None
         *folders, period, name = path.parts
-        leg = period if period == historical else period.removeprefix("hybrid-")
-        series = _series(folders, name, f"_{period}_", leg, int(found["window"]))
+        branch = period if period == historical else period.removeprefix("hybrid-")
+        series = _series(folders, name, f"_{period}_", branch, int(found["window"]))
         return series, int(found["target"])
 
 
 @dataclass(frozen=True)
-class StoreForEachLeg:
-    """``model/member/variable/region/…_leg_30yr_normal.zarr``, which holds all target years."""
+class StoreForEachBranch:
+    """``model/member/variable/region/…_branch_30yr_normal.zarr``, which holds all target years."""
 
     suffix: str
 
@@ -113,7 +113,7 @@ class StoreForEachLeg:
         """Return the path of a store, below the output root."""
         del period, target_year
         return _folder(series) / (
-            f"{_start(series)}_{series.leg}_{series.window}yr_normal{self.suffix}"
+            f"{_start(series)}_{series.branch}_{series.window}yr_normal{self.suffix}"
         )
 
     def key(self, series: SeriesName, period: str, target_year: int) -> str:
@@ -127,8 +127,8 @@ class StoreForEachLeg:
         if len(path.parts) != 5 or found is None:
             return None
         *folders, name = path.parts
-        leg = name.removesuffix(self.suffix)[: found.start()].partition(f"_{folders[3]}_")[2]
-        return _series(folders, name, f"_{leg}_", leg, int(found["window"])), None
+        branch = name.removesuffix(self.suffix)[: found.start()].partition(f"_{folders[3]}_")[2]
+        return _series(folders, name, f"_{branch}_", branch, int(found["window"])), None
 
 
 def _folder(series: SeriesName) -> PurePosixPath:
@@ -144,16 +144,18 @@ def _end(path: PurePosixPath, suffix: str) -> re.Match[str] | None:
     return _END.search(path.name.removesuffix(suffix)) if path.name.endswith(suffix) else None
 
 
-def _series(folders: list[str], name: str, after_region: str, leg: str, window: int) -> SeriesName:
+def _series(
+    folders: list[str], name: str, after_region: str, branch: str, window: int
+) -> SeriesName:
     """Put a series together; the grid stands only in the name, between member and region."""
     model, member, variable, region = folders
     start = f"{variable}_day_{model}_{member}_"
     rest = name.removeprefix(start) if name.startswith(start) else ""
     grid = rest.partition(f"_{region}{after_region}")[0] or "?"
-    return SeriesName(model, member, grid, variable, region, leg, window)
+    return SeriesName(model, member, grid, variable, region, branch, window)
 
 
 NAMINGS: dict[str, Naming] = {
     "netcdf": FileForEachTarget(".nc"),
-    "zarr": StoreForEachLeg(".zarr"),
+    "zarr": StoreForEachBranch(".zarr"),
 }

@@ -22,7 +22,7 @@ from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory
 from climdask.plaintext import printable
 from climdask.planning import listing
-from climdask.planning.chains import Demand, Legs, lay_out
+from climdask.planning.chains import Branches, Demand, lay_out
 from climdask.planning.memory import MEMORY_SHARE, PROCESS_BYTES, ChainMemory, fit
 from climdask.planning.naming import NAMINGS, SeriesName
 from climdask.planning.sourceyears import Sources, experiments, owner, year_sources
@@ -53,15 +53,15 @@ class Done:
 
     Attributes:
         normals: keys of :class:`NormalFile`.
-        checkpoints: (chain id, leg, year) each.
+        checkpoints: (chain id, branch, year) each.
     """
 
     normals: frozenset[str] = frozenset()
     checkpoints: frozenset[tuple[str, str, int]] = frozenset()
 
-    def saved(self, chain_id: str, leg: str) -> list[int]:
-        """Return the years after which a leg's carry was saved."""
-        return [year for chain, of, year in self.checkpoints if (chain, of) == (chain_id, leg)]
+    def saved(self, chain_id: str, branch: str) -> list[int]:
+        """Return the years after which a branch's carry was saved."""
+        return [year for chain, of, year in self.checkpoints if (chain, of) == (chain_id, branch)]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class NormalFile:
 class WriteJob:
     """The writing of one target year: one normal for each region."""
 
-    leg: str
+    branch: str
     window: Window
     files: tuple[NormalFile, ...]
     sources: tuple[SourceYear, ...]
@@ -159,20 +159,20 @@ class ChainSpec:
         """Values in one block."""
         return len(self.axis) * self.selection.cells.size
 
-    def series(self, region: str, leg: str) -> SeriesName:
-        """Return what names the normals of a region along a leg."""
+    def series(self, region: str, branch: str) -> SeriesName:
+        """Return what names the normals of a region along a branch."""
         who = (self.model, self.member, self.grid, self.variable)
-        return SeriesName(*who, region, leg, self.window)
+        return SeriesName(*who, region, branch, self.window)
 
-    def output_path(self, region: str, leg: str, target_year: int) -> PurePosixPath:
+    def output_path(self, region: str, branch: str, target_year: int) -> PurePosixPath:
         """Return the path of the file or store of a normal, below the output root."""
-        period = self.periods.name(target_year, leg)
-        return NAMINGS[self.format].path(self.series(region, leg), period, target_year)
+        period = self.periods.name(target_year, branch)
+        return NAMINGS[self.format].path(self.series(region, branch), period, target_year)
 
-    def output_key(self, region: str, leg: str, target_year: int) -> str:
+    def output_key(self, region: str, branch: str, target_year: int) -> str:
         """Return what completion records call a normal."""
-        period = self.periods.name(target_year, leg)
-        return NAMINGS[self.format].key(self.series(region, leg), period, target_year)
+        period = self.periods.name(target_year, branch)
+        return NAMINGS[self.format].key(self.series(region, branch), period, target_year)
 
     def deciding_keys(self, place: Place) -> list[object]:
         """Return what of the workflow decides the numbers of a region's normals."""
@@ -189,19 +189,19 @@ class ChainSpec:
 
 @dataclass(frozen=True, eq=False)
 class OutputSeries:
-    """The normals of a chain in a region along one leg: what a store holds, or a row of files."""
+    """The normals of a chain in a region on one branch: what a store holds, or a row of files."""
 
     spec: ChainSpec
     region: RegionCells
-    leg: str
+    branch: str
 
     def path(self, target_year: int) -> PurePosixPath:
         """Return the path of the file or store of a target year, below the output root."""
-        return self.spec.output_path(self.region.place.name, self.leg, target_year)
+        return self.spec.output_path(self.region.place.name, self.branch, target_year)
 
     def key(self, target_year: int) -> str:
         """Return what completion records call a normal."""
-        return self.spec.output_key(self.region.place.name, self.leg, target_year)
+        return self.spec.output_key(self.region.place.name, self.branch, target_year)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,8 +212,8 @@ class Chain:
 
     Attributes:
         spec: what every task of it needs.
-        files: the files that serve each leg, in order of time; the trunk's come first.
-        targets: every target year by leg, done or not.
+        files: the files that serve each branch, in order of time; the trunk's come first.
+        targets: every target year by branch, done or not.
         home: chains with the same home share files, so they must share a worker.
         run: the workflow's keys of a run.
         done: what earlier runs left.
@@ -227,7 +227,7 @@ class Chain:
     run: Execution
     done: Done = field(default_factory=Done)
     limits: Limits = field(default_factory=Limits)
-    # By leg and target year; kept, and shared by all steps of a plan, as hashing takes its time.
+    # By branch and target year; kept, and shared by all steps of a plan, as hashing takes its time.
     _named: dict[tuple[str, int], tuple[NormalFile, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -237,7 +237,7 @@ class Chain:
         return fit(
             spec.cell_days,
             window=spec.window,
-            legs=max(1, len(self.files) - 1),
+            branches=max(1, len(self.files) - 1),
             threads=self.limits.threads,
             lookaheads=self.run.lookaheads,
             products=len(spec.products),
@@ -248,12 +248,12 @@ class Chain:
 
     @cached_property
     def sources(self) -> Sources:
-        """The files of each (leg, year)."""
+        """The files of each (branch, year)."""
         periods = self.spec.periods
         return year_sources(periods.historical, periods.last_historical_year, self.files)
 
     @cached_property
-    def legs(self) -> Legs:
+    def branches(self) -> Branches:
         """The steps and readings that are still to do."""
         spec, periods = self.spec, self.spec.periods
         return lay_out(
@@ -261,8 +261,8 @@ class Chain:
                 window=spec.window,
                 trunk=periods.historical,
                 last_historical_year=periods.last_historical_year,
-                targets={leg: self._pending(leg) for leg in self.targets},
-                checkpoints={leg: self.done.saved(self.id, leg) for leg in self.targets},
+                targets={branch: self._pending(branch) for branch in self.targets},
+                checkpoints={branch: self.done.saved(self.id, branch) for branch in self.targets},
                 checkpoint_every=self.run.checkpoint_every,
                 keep_ring=self.memory.keeps_ring,
                 slice_years=self.slice_years,
@@ -276,11 +276,11 @@ class Chain:
         memory = self.limits.memory_per_worker or 4 << 30
         return max(1, memory // 10 // (4 * self.spec.cell_days))
 
-    def _pending(self, leg: str) -> tuple[int, ...]:
+    def _pending(self, branch: str) -> tuple[int, ...]:
         names = [region.place.name for region in self.spec.selection.regions]
         keys = self.spec.output_key
-        done, targets = self.done.normals, self.targets[leg]
-        return tuple(t for t in targets if any(keys(n, leg, t) not in done for n in names))
+        done, targets = self.done.normals, self.targets[branch]
+        return tuple(t for t in targets if any(keys(n, branch, t) not in done for n in names))
 
     @property
     def id(self) -> str:
@@ -291,53 +291,53 @@ class Chain:
     def series(self) -> Iterator[tuple[OutputSeries, tuple[int, ...]]]:
         """Each series of normals, with its target years, done or not."""
         for region in self.spec.selection.regions:
-            for leg, years in self.targets.items():
+            for branch, years in self.targets.items():
                 if years:
-                    yield OutputSeries(self.spec, region, leg), years
+                    yield OutputSeries(self.spec, region, branch), years
 
-    def source_files(self, leg: str, year: int) -> tuple[InputFile, ...]:
-        """Return the files that hold ``year`` on the way of ``leg``; empty in a gap."""
+    def source_files(self, branch: str, year: int) -> tuple[InputFile, ...]:
+        """Return the files that hold ``year`` on the way of ``branch``; empty in a gap."""
         last = self.spec.periods.last_historical_year
-        whose = owner(self.sources, self.legs.trunk, last, leg, year)
+        whose = owner(self.sources, self.branches.trunk, last, branch, year)
         return self.sources.get((whose, year), ())
 
-    def experiment(self, leg: str, year: int) -> str:
-        """Return the experiment that ``year`` comes from on the way of ``leg``."""
-        own = self.legs.trunk if year <= self.spec.periods.last_historical_year else leg
-        return experiments(self.source_files(leg, year), own)
+    def experiment(self, branch: str, year: int) -> str:
+        """Return the experiment that ``year`` comes from on the way of ``branch``."""
+        own = self.branches.trunk if year <= self.spec.periods.last_historical_year else branch
+        return experiments(self.source_files(branch, year), own)
 
-    def job(self, leg: str, target_year: int) -> WriteJob:
+    def job(self, branch: str, target_year: int) -> WriteJob:
         """Return what is to be written for a target year; only what is not done already."""
         window = Window.ending(target_year, self.spec.window)
         return WriteJob(
-            leg,
+            branch,
             window,
-            tuple(f for f in self.normals(leg, target_year) if f.key not in self.done.normals),
-            self.source_years(leg, target_year),
+            tuple(f for f in self.normals(branch, target_year) if f.key not in self.done.normals),
+            self.source_years(branch, target_year),
         )
 
-    def source_years(self, leg: str, target_year: int) -> tuple[SourceYear, ...]:
+    def source_years(self, branch: str, target_year: int) -> tuple[SourceYear, ...]:
         """Return where each year of a target year's window comes from."""
         return tuple(
-            SourceYear(y, self.experiment(leg, y), self.source_files(leg, y))
+            SourceYear(y, self.experiment(branch, y), self.source_files(branch, y))
             for y in Window.ending(target_year, self.spec.window).years
         )
 
-    def normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
+    def normals(self, branch: str, target_year: int) -> tuple[NormalFile, ...]:
         """Return the normals of a target year, done or not."""
-        key = (leg, target_year)
+        key = (branch, target_year)
         if key not in self._named:
-            self._named[key] = self._name_normals(leg, target_year)
+            self._named[key] = self._name_normals(branch, target_year)
         return self._named[key]
 
-    def _name_normals(self, leg: str, target_year: int) -> tuple[NormalFile, ...]:
-        timed = self._window_files(leg, target_year, timed=True)
-        untimed = self._window_files(leg, target_year, timed=False)
+    def _name_normals(self, branch: str, target_year: int) -> tuple[NormalFile, ...]:
+        timed = self._window_files(branch, target_year, timed=True)
+        untimed = self._window_files(branch, target_year, timed=False)
         return tuple(
             NormalFile(
                 region.place.name,
-                str(self.spec.output_path(region.place.name, leg, target_year)),
-                self.spec.output_key(region.place.name, leg, target_year),
+                str(self.spec.output_path(region.place.name, branch, target_year)),
+                self.spec.output_key(region.place.name, branch, target_year),
                 self._input_hash(region.place, timed),
                 self._input_hash(region.place, untimed),
             )
@@ -352,25 +352,25 @@ class Chain:
         """
         return digest_of(*self.spec.deciding_keys(place), window_files)
 
-    def carry_hash(self, leg: str, year: int) -> str:
+    def carry_hash(self, branch: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
         cells = hashlib.sha256(self.spec.selection.cells.tobytes()).hexdigest()
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
         boxes = [region.place.facts for region in self.spec.selection.regions]
-        files = self._window_files(leg, year, timed=True)
+        files = self._window_files(branch, year, timed=True)
         return digest_of(keys, boxes, files, *self.spec.further_keys)
 
-    def _window_files(self, leg: str, year: int, *, timed: bool) -> str:
+    def _window_files(self, branch: str, year: int, *, timed: bool) -> str:
         window = Window.ending(year, self.spec.window)
-        files = sorted({f for y in window.years for f in self.source_files(leg, y)})
+        files = sorted({f for y in window.years for f in self.source_files(branch, y)})
         # Which of two files that overlap gives a year hangs on where history ends.
         history = min(self.spec.periods.last_historical_year, year)
         about = [[f.path, f.size, f.mtime_ns if timed else None] for f in files]
-        return digest_of(history, about, *self._splits(leg, window))
+        return digest_of(history, about, *self._splits(branch, window))
 
-    def _splits(self, leg: str, window: Window) -> list[object]:
+    def _splits(self, branch: str, window: Window) -> list[object]:
         """Return which files give the years that are split between experiments."""
-        given = {y: self.source_files(leg, y) for y in window.years}
+        given = {y: self.source_files(branch, y) for y in window.years}
         return [
             [y, [f.path for f in files]]
             for y, files in given.items()
@@ -410,7 +410,7 @@ class Plan:
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         """Chains with normals to make, in order of id."""
-        return tuple(c for c in self.surveyed if c.legs.n_targets)
+        return tuple(c for c in self.surveyed if c.branches.n_targets)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -448,12 +448,12 @@ class Plan:
     @property
     def opens(self) -> int:
         """Openings of input files to expect, probes apart."""
-        return sum(len(chain.legs.reads) for chain in self.chains)
+        return sum(len(chain.branches.reads) for chain in self.chains)
 
     @property
     def files(self) -> int:
         """Input files that will be opened."""
-        return len({r.slice.file.path for chain in self.chains for r in chain.legs.reads})
+        return len({r.slice.file.path for chain in self.chains for r in chain.branches.reads})
 
     @property
     def n_normals(self) -> int:
@@ -491,9 +491,9 @@ class Plan:
     def jobs(self) -> tuple[tuple[Chain, WriteJob], ...]:
         """What will be written, chain by chain in order of years."""
         return tuple(
-            (chain, chain.job(leg, step.year))
+            (chain, chain.job(branch, step.year))
             for chain in self.chains
-            for leg, steps in chain.legs.steps.items()
+            for branch, steps in chain.branches.steps.items()
             for step in steps
             if step.is_target
         )
@@ -501,7 +501,9 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """A hash of all that the plan will do: equal plans do the same work."""
-        chains = [[c.id, c.spec.header.digest, c.memory.keeps_ring, c.legs] for c in self.chains]
+        chains = [
+            [c.id, c.spec.header.digest, c.memory.keeps_ring, c.branches] for c in self.chains
+        ]
         normals = [f.input_hash for _, job in self.jobs for f in job.files]
         return digest_of(self.workflow.model_dump(mode="json"), chains, normals)
 

@@ -30,12 +30,12 @@ class SplitYear:
     """A year that takes days from two experiments.
 
     Attributes:
-        leg: on whose way; the trunk for its own normals.
+        branch: on whose way; the trunk for its own normals.
         own: the files of the experiment that the year belongs to.
         other: those of the other one that have the days that are left.
     """
 
-    leg: str
+    branch: str
     year: int
     own: tuple[InputFile, ...]
     other: tuple[InputFile, ...]
@@ -54,7 +54,7 @@ class SplitYear:
 def year_sources(
     trunk: str, last_historical_year: int, files: Mapping[str, Sequence[InputFile]]
 ) -> Sources:
-    """Map (leg, year) to the files that give the year; see :func:`owner`.
+    """Map (branch, year) to the files that give the year; see :func:`owner`.
 
     A year up to the last historical one stands under the trunk; if it is split, under each
     scenario too, because each takes the rest of the year from its own files.
@@ -62,11 +62,11 @@ def year_sources(
     Args:
         trunk: name of the historical experiment.
         last_historical_year: last year that belongs to it.
-        files: the files that serve each leg, in order of time; scenarios in order of choice.
+        files: the files that serve each branch, in order of time; scenarios in order of choice.
     """
     found = _own(trunk, last_historical_year, files)
     splits = split_years(trunk, last_historical_year, files)
-    return found | {(s.leg, s.year): s.own + s.other for s in splits}
+    return found | {(s.branch, s.year): s.own + s.other for s in splits}
 
 
 def split_years(
@@ -77,16 +77,16 @@ def split_years(
     Args:
         trunk: name of the historical experiment.
         last_historical_year: last year that belongs to it.
-        files: the files that serve each leg, in order of time; scenarios in order of choice.
+        files: the files that serve each branch, in order of time; scenarios in order of choice.
     """
     found: list[SplitYear] = []
-    scenarios = [leg for leg in files if leg != trunk]
-    for (leg, year), own in sorted(_own(trunk, last_historical_year, files).items()):
+    scenarios = [branch for branch in files if branch != trunk]
+    for (branch, year), own in sorted(_own(trunk, last_historical_year, files).items()):
         if not days_lacking(own, year):
             continue
-        if leg != trunk:
+        if branch != trunk:
             more = _with_the_rest(own, year, files.get(trunk, ()))
-            found += [SplitYear(leg, year, own, more)] if more else []
+            found += [SplitYear(branch, year, own, more)] if more else []
             continue
         rests = {s: _with_the_rest(own, year, files[s]) for s in scenarios}
         first = next((rest for rest in rests.values() if rest), ())
@@ -96,15 +96,15 @@ def split_years(
     return tuple(found)
 
 
-def owner(sources: Sources, trunk: str, last_historical_year: int, leg: str, year: int) -> str:
-    """Return whose files give ``year`` on the way of ``leg``: its own, or the trunk's."""
-    is_shared = year <= last_historical_year and (leg, year) not in sources
-    return trunk if is_shared else leg
+def owner(sources: Sources, trunk: str, last_historical_year: int, branch: str, year: int) -> str:
+    """Return whose files give ``year`` on the way of ``branch``: its own, or the trunk's."""
+    is_shared = year <= last_historical_year and (branch, year) not in sources
+    return trunk if is_shared else branch
 
 
 def fork(sources: Sources, trunk: str, last_historical_year: int) -> int:
     """Return the last year of which trunk and scenarios have the same files."""
-    apart = [y for leg, y in sources if leg != trunk and y <= last_historical_year]
+    apart = [y for branch, y in sources if branch != trunk and y <= last_historical_year]
     return min([last_historical_year, *(y - 1 for y in apart)])
 
 
@@ -131,11 +131,11 @@ def _own(
 ) -> dict[tuple[str, int], tuple[InputFile, ...]]:
     """Return what the files of the own experiment give; a year may need two of them."""
     found: dict[tuple[str, int], list[InputFile]] = defaultdict(list)
-    for leg, own in files.items():
+    for branch, own in files.items():
         for file in own:
             for year in file.years:
-                if (year <= last_historical_year) == (leg == trunk):
-                    found[leg, year].append(file)
+                if (year <= last_historical_year) == (branch == trunk):
+                    found[branch, year].append(file)
     return {key: tuple(own) for key, own in found.items()}
 
 

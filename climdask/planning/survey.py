@@ -105,11 +105,11 @@ class _Surveyor:
     def chain(self, home: str) -> Chain:
         flow = self.workflow
         spec = self._spec()
-        files = {leg: self.series.of(leg) for leg in (flow.historical, *flow.scenarios)}
-        for leg in [leg for leg, own in files.items() if not own]:
-            self._note(f"no files of {leg}, so no normals of it")
-            if leg != flow.historical:
-                del files[leg]
+        files = {branch: self.series.of(branch) for branch in (flow.historical, *flow.scenarios)}
+        for branch in [branch for branch, own in files.items() if not own]:
+            self._note(f"no files of {branch}, so no normals of it")
+            if branch != flow.historical:
+                del files[branch]
         chain = Chain(spec, files, self._targets(files), home, flow.run)
         self._check_split_years(chain)
         self._report(chain)
@@ -173,14 +173,14 @@ class _Surveyor:
         )
 
     def _targets(self, files: Mapping[str, Sequence[InputFile]]) -> dict[str, tuple[int, ...]]:
-        """Return the target years of each leg."""
+        """Return the target years of each branch."""
         trunk, last = self.workflow.historical, self.last_historical_year
         history = [y for f in files[trunk] for y in f.years if y <= last]
         targets = {}
-        for leg, own in files.items():
-            years = [y for f in own for y in f.years if (y <= last) == (leg == trunk)]
-            record = history if leg == trunk else history + years
-            targets[leg] = self._targets_of(leg, record)
+        for branch, own in files.items():
+            years = [y for f in own for y in f.years if (y <= last) == (branch == trunk)]
+            record = history if branch == trunk else history + years
+            targets[branch] = self._targets_of(branch, record)
         if not any(targets.values()):
             record = sorted({y for own in files.values() for f in own for y in f.years})
             raise PlanError(
@@ -190,9 +190,9 @@ class _Surveyor:
             )
         return targets
 
-    def _targets_of(self, leg: str, record: Collection[int]) -> tuple[int, ...]:
+    def _targets_of(self, branch: str, record: Collection[int]) -> tuple[int, ...]:
         flow, last = self.workflow, self.last_historical_year
-        is_trunk = leg == flow.historical
+        is_trunk = branch == flow.historical
         if not record:
             return ()
         possible = range(min(record) + flow.window - 1, max(record) + 1)
@@ -204,14 +204,14 @@ class _Surveyor:
             else:
                 asked = {item} if isinstance(item, int) else set(span(item))
                 mine = {t for t in asked if (t <= last) == is_trunk or not flow.scenarios}
-                self._check_record(leg, mine, record)
+                self._check_record(branch, mine, record)
                 found |= mine
         return tuple(sorted(t for t in found if (t <= last) == is_trunk))
 
     def _kind(self, target_year: int) -> str:
         return Periods("", self.last_historical_year, self.workflow.window).kind(target_year)
 
-    def _check_record(self, leg: str, targets: Collection[int], record: Collection[int]) -> None:
+    def _check_record(self, branch: str, targets: Collection[int], record: Collection[int]) -> None:
         first, last = min(record), max(record)
         whole = first + self.workflow.window - 1
         cure = f"choose targets from {whole} to {last}" if whole <= last else "shorten window"
@@ -222,7 +222,7 @@ class _Surveyor:
             if not inside and not (self.workflow.partial_windows and overlaps):
                 raise PlanError(
                     f"targets: {target}: its window {window.first_year}-{window.last_year} leaves "
-                    f"the record of {self.series.id} ({leg}), {first}-{last}; {cure}"
+                    f"the record of {self.series.id} ({branch}), {first}-{last}; {cure}"
                     + (", or set partial_windows: true" if overlaps else "")
                 )
 
@@ -233,14 +233,14 @@ class _Surveyor:
             PlanError: one is.
         """
         windows = {
-            (leg, year)
-            for leg, targets in chain.targets.items()
+            (branch, year)
+            for branch, targets in chain.targets.items()
             for target in targets
             for year in Window.ending(target, self.workflow.window).years
         }
         trunk, last = self.workflow.historical, self.last_historical_year
         for split in split_years(trunk, last, chain.files):
-            if split.doubled is None or (split.leg, split.year) not in windows:
+            if split.doubled is None or (split.branch, split.year) not in windows:
                 continue
             one, other, (month, day) = split.doubled
             year, is_history = split.year, split.year <= last
@@ -257,8 +257,8 @@ class _Surveyor:
     def _report(self, chain: Chain) -> None:
         """Note what the user should know about the windows, by the names of their files."""
         windows = [
-            (target, chain.source_years(leg, target))
-            for leg, targets in chain.targets.items()
+            (target, chain.source_years(branch, target))
+            for branch, targets in chain.targets.items()
             for target in targets
         ]
         self._report_files({s for _, sources in windows for s in sources})

@@ -66,13 +66,13 @@ class Field:
     """What is shown of a set of normals; numbers are in the units of ``look``.
 
     Attributes:
-        normals: (leg, target year) of each that could be read.
+        normals: (branch, target year) of each that could be read.
         days: (month, day) of each day of a cycle.
         daily: whether steps after the first, the annual mean, are days, or months.
         means: float32 [normal, step], regional means.
         missing: source years that each normal lacks.
         valid_share: of each normal's cell-days, those with a value.
-        cycles: float32 [day] by (leg, target year): first, middle and last of each scenario.
+        cycles: float32 [day] by (branch, target year): first, middle and last of each scenario.
         shown: places in ``normals`` of those that have maps.
         maps: [shown, step, lat, lon].
         limits: ends of the colour map, for the annual mean and for the other steps.
@@ -204,17 +204,17 @@ def _naming(manifest: Mapping[str, Any]) -> Naming:
 
 def _absent(manifest: Mapping[str, Any], sets: Sequence[NormalSet]) -> Iterator[tuple[str, str]]:
     """Yield set and target years of planned normals that are not there."""
-    there = {s.id: {(n.leg, n.target_year) for n in s.normals} for s in sets}
+    there = {s.id: {(n.branch, n.target_year) for n in s.normals} for s in sets}
     for chain, plan in manifest.get("planned", {}).items():
         for region in plan["regions"]:
             name = f"{chain}/{region}"
             lacking = {
-                leg: run_lengths(
-                    y for y in from_run_lengths(text) if (leg, y) not in there.get(name, set())
+                branch: run_lengths(
+                    y for y in from_run_lengths(text) if (branch, y) not in there.get(name, set())
                 )
-                for leg, text in plan["target_years"].items()
+                for branch, text in plan["target_years"].items()
             }
-            text = "; ".join(f"{leg} {years}" for leg, years in lacking.items() if years)
+            text = "; ".join(f"{branch} {years}" for branch, years in lacking.items() if years)
             if text:
                 yield name, text
 
@@ -235,7 +235,7 @@ def _shape(one: NormalSet) -> Shape | None:
             with opened(normal, one.variable) as file:
                 targets = tuple(n.target_year for n in one.normals)
                 size = file.axis("lat").size, file.axis("lon").size
-                return Shape(targets, len(file.days), *size, changes=len(one.legs))
+                return Shape(targets, len(file.days), *size, changes=len(one.branches))
         except DataError:
             continue
     return None
@@ -285,7 +285,7 @@ class _Reader:
                 self.sources |= file.sources
                 return found
         except DataError as error:
-            self.unreadable.append((f"{normal.leg} {normal.target_year}", str(error)))
+            self.unreadable.append((f"{normal.branch} {normal.target_year}", str(error)))
             return None
 
 
@@ -299,7 +299,7 @@ def _reader_of(file: OpenNormal, look: Look) -> Callable[[slice], npt.NDArray[np
 
 def _field(one: NormalSet, detail: Detail, shape: Shape) -> Field | None:
     """Read the normals of a set; None if none of them can be read."""
-    series = {leg: one.series(leg) for leg in one.legs}
+    series = {branch: one.series(branch) for branch in one.branches}
     mapped = shown_targets([[n.target_year for n in own] for own in series.values()], detail)
     reader = _Reader(one, detail, detail.factor(shape.lat, shape.lon))
     found = {n: reader.read(n, maps=n.target_year in mapped) for n in one.normals}
@@ -315,13 +315,13 @@ def _field(one: NormalSet, detail: Detail, shape: Shape) -> Field | None:
     return Field(
         set=one,
         look=facts.look,
-        normals=tuple((n.leg, n.target_year) for n in good),
+        normals=tuple((n.branch, n.target_year) for n in good),
         days=facts.days,
         daily=detail.daily,
         means=np.array([s.means for s in good.values()], dtype=np.float32),
         missing=tuple(one.periods.window - reader.missing[n] for n in good),
         valid_share=tuple(s.valid_share for s in good.values()),
-        cycles={(n.leg, n.target_year): good[n].cycle.astype(np.float32) for n in wanted},
+        cycles={(n.branch, n.target_year): good[n].cycle.astype(np.float32) for n in wanted},
         shown=tuple(places),
         maps=pack(maps),
         limits=(
@@ -359,14 +359,14 @@ def _three(normals: Sequence[Normal]) -> list[Normal]:
 def _changes(
     series: Mapping[str, Sequence[Normal]], good: Mapping[Normal, NormalSummary]
 ) -> Iterator[tuple[str, Change]]:
-    for leg, own in series.items():
+    for branch, own in series.items():
         known = [(n, maps) for n in own if n in good and (maps := good[n].maps) is not None]
         if len(known) > 1:
             (first, before), (last, after) = known[0], known[-1]
             change = after - before
             ends = first.target_year, last.target_year
             found = change_limit(change[0]), change_limit(change[1:])
-            yield leg, Change(pack(change), ends, found)
+            yield branch, Change(pack(change), ends, found)
 
 
 def _versions(sources: Mapping[tuple[int, str], str]) -> dict[tuple[str, str], tuple[int, ...]]:

@@ -64,7 +64,7 @@ def field_data(field: Field) -> dict[str, Any]:
         "variable": one.variable,
         "region": one.region,
         "trunk": one.trunk,
-        "scenarios": list(one.legs),
+        "scenarios": list(one.branches),
         "window": one.periods.window,
         "normals": [list(n) for n in field.normals],
         "steps": ["annual mean", *_step_names(field)],
@@ -78,20 +78,20 @@ def field_data(field: Field) -> dict[str, Any]:
         "means": field.means.ravel(),
         "missing": list(field.missing),
         "valid_share": list(field.valid_share),
-        "cycles": {leg: _cycles(field, leg) for leg in one.legs},
+        "cycles": {branch: _cycles(field, branch) for branch in one.branches},
         "shown": list(field.shown),
         "maps": _packed(field.maps),
         "limits": [list(ends) for ends in field.limits],
         "changes": {
-            leg: {**_packed(c.maps), "ends": list(c.ends), "limits": list(c.limits)}
-            for leg, c in field.changes.items()
+            branch: {**_packed(c.maps), "ends": list(c.ends), "limits": list(c.limits)}
+            for branch, c in field.changes.items()
         },
         "lat_edges": field.lat_edges,
         "lon_edges": field.lon_edges,
         "rows": rows,
         "columns": columns,
         "size": map_size(field),
-        "periods": {leg: _periods(field, leg) for leg in one.legs},
+        "periods": {branch: _periods(field, branch) for branch in one.branches},
         "about": about(field),
     }
 
@@ -110,23 +110,25 @@ def _packed(numbers: Packed) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cycles(field: Field, leg: str) -> list[dict[str, Any]]:
+def _cycles(field: Field, branch: str) -> list[dict[str, Any]]:
     """Return the annual cycles of a scenario, at most three, in order of target years."""
-    own = sorted((n for n in field.normals if n[0] in (field.set.trunk, leg)), key=lambda n: n[1])
+    own = sorted(
+        (n for n in field.normals if n[0] in (field.set.trunk, branch)), key=lambda n: n[1]
+    )
     wanted = dict.fromkeys([own[0], own[(len(own) - 1) // 2], own[-1]] if own else [])
     return [
-        {"target": target, "values": field.cycles[leg_, target]}
-        for leg_, target in wanted
-        if (leg_, target) in field.cycles
+        {"target": target, "values": field.cycles[branch_, target]}
+        for branch_, target in wanted
+        if (branch_, target) in field.cycles
     ]
 
 
-def _periods(field: Field, leg: str) -> list[list[Any]]:
+def _periods(field: Field, branch: str) -> list[list[Any]]:
     """Return kind, first and last target year, and name of each period of a scenario."""
     periods = field.set.periods
-    own = sorted(t for leg_, t in field.normals if leg_ in (field.set.trunk, leg))
+    own = sorted(t for branch_, t in field.normals if branch_ in (field.set.trunk, branch))
     return [
-        [kind, first, last, periods.name(last, leg)]
+        [kind, first, last, periods.name(last, branch)]
         for kind, first, last in spans([(t, periods.kind(t)) for t in own])
     ]
 

@@ -105,7 +105,7 @@ def performance_reported(
 
 def chain_tokens(plan: Plan, chain: Chain) -> set[str]:
     """Return the file tokens of a chain."""
-    return {token_name(plan, read) for read in chain.legs.reads}
+    return {token_name(plan, read) for read in chain.branches.reads}
 
 
 @dataclass

@@ -71,7 +71,9 @@ def manifest(
             chain.id: {
                 "last_historical_year": chain.spec.periods.last_historical_year,
                 "regions": [region.place.name for region in chain.spec.selection.regions],
-                "target_years": {leg: run_lengths(years) for leg, years in chain.targets.items()},
+                "target_years": {
+                    branch: run_lengths(years) for branch, years in chain.targets.items()
+                },
             }
             for chain in plan.all_chains
         },

@@ -79,10 +79,10 @@ class RunResult:
         return [
             self.folder.root / file.path
             for chain in self.plan.all_chains
-            for leg, years in chain.targets.items()
+            for branch, years in chain.targets.items()
             for year in years
-            for file in chain.normals(leg, year)
-            if places.are_there(chain.spec, leg, year, file)
+            for file in chain.normals(branch, year)
+            if places.are_there(chain.spec, branch, year, file)
         ]
 
     def open(
@@ -98,7 +98,7 @@ class RunResult:
 
         Args:
             variable, region: as in the workflow.
-            scenario: which leg to follow after the historical experiment; may be left out if
+            scenario: which branch to follow after the historical experiment; may be left out if
                 there is one only, as may ``model`` and ``member``.
 
         Returns:
@@ -109,15 +109,15 @@ class RunResult:
             PlanError: no normals of that name, or more than one series fits.
         """
         chain = _one_chain(self.plan.all_chains, variable, model, member)
-        leg = _one_leg(chain, scenario)
+        branch = _one_branch(chain, scenario)
         places = Places(self.folder)
         names = [r.place.name for r in chain.spec.selection.regions]
         if region not in names:
             raise PlanError(f'region "{region}" is none of {names}{did_you_mean(region, names)}')
-        legs = dict.fromkeys((chain.legs.trunk, leg))
+        branches = dict.fromkeys((chain.branches.trunk, branch))
         found = [
             (self.folder.root / file.path, year)
-            for own in legs
+            for own in branches
             for year in chain.targets.get(own, ())
             for file in chain.normals(own, year)
             if file.region == region and places.are_there(chain.spec, own, year, file)
@@ -150,12 +150,12 @@ def _one_chain(
     return fitting[0]
 
 
-def _one_leg(chain: Chain, scenario: str | None) -> str:
-    legs = [leg for leg in chain.targets if leg != chain.legs.trunk]
-    if scenario is None and len(legs) < 2:
-        return legs[0] if legs else chain.legs.trunk
-    if scenario not in legs:
+def _one_branch(chain: Chain, scenario: str | None) -> str:
+    branches = [branch for branch in chain.targets if branch != chain.branches.trunk]
+    if scenario is None and len(branches) < 2:
+        return branches[0] if branches else chain.branches.trunk
+    if scenario not in branches:
         said = "not given" if scenario is None else f'"{scenario}" is none of this run'
-        near = did_you_mean(scenario or "", legs)
-        raise PlanError(f"scenario: {said}; choose one of {', '.join(legs)}{near}")
+        near = did_you_mean(scenario or "", branches)
+        raise PlanError(f"scenario: {said}; choose one of {', '.join(branches)}{near}")
     return str(scenario)

@@ -264,11 +264,11 @@ def _tell(todo: Plan, stock: Findings, report: Callable[[str], None]) -> None:
         if paths:
             such = quantity(len(paths), f"{kind} normal")
             report(f"{such} will be made again, such as {paths[0]}")
-    restored = sum(s.restores for c in todo.chains for ss in c.legs.steps.values() for s in ss)
+    restored = sum(s.restores for c in todo.chains for ss in c.branches.steps.values() for s in ss)
     if todo.n_normals < todo.n_all:
         report(
             f"resuming: {todo.n_all - todo.n_normals} of {quantity(todo.n_all, 'normal is')} there "
-            f"already; {quantity(restored, 'leg starts')} from a checkpoint"
+            f"already; {quantity(restored, 'branch starts')} from a checkpoint"
         )
     report(
         f"{quantity(todo.n_normals, 'normal')} to make in {quantity(len(todo.chains), 'chain')}: "

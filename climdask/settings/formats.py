@@ -5,5 +5,5 @@ from __future__ import annotations
 # What each format keeps; ``outputs.formats.register`` adds others.
 FORMATS: dict[str, str] = {
     "netcdf": "a file for each target year",
-    "zarr": "a store for each leg",
+    "zarr": "a store for each branch",
 }

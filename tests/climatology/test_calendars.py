@@ -249,7 +249,7 @@ def test_bounds_of_29_february_are_its_first_and_last_leap_year():
 
 
 @pytest.mark.parametrize(
-    ("target", "leg", "kind", "name"),
+    ("target", "branch", "kind", "name"),
     [
         (1980, "historical", "historical", "historical"),
         (2014, "historical", "historical", "historical"),
@@ -260,10 +260,10 @@ def test_bounds_of_29_february_are_its_first_and_last_leap_year():
         (2100, "ssp245", "scenario", "ssp245"),
     ],
 )
-def test_a_target_year_is_historical_hybrid_or_of_its_scenario(target, leg, kind, name):
+def test_a_target_year_is_historical_hybrid_or_of_its_scenario(target, branch, kind, name):
     periods = Periods("historical", 2014, 30)
     assert periods.kind(target) == kind
-    assert periods.name(target, leg) == name
+    assert periods.name(target, branch) == name
 
 
 def test_the_hybrid_period_is_as_long_as_the_window_and_follows_the_experiments_names():

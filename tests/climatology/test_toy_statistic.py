@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_with_all_statistics(archive: Archive, tmp_path: Pa
     bad.write_bytes(good)
     told: list[str] = []
     assert run(flow(archive, out), serial=True, report=told.append).ok
-    assert any("1 leg starts from a checkpoint" in line for line in told)
+    assert any("1 branch starts from a checkpoint" in line for line in told)
     assert run(flow(archive, whole), serial=True).ok
     assert contents(out) == contents(whole)
 

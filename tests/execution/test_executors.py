@@ -173,7 +173,7 @@ def test_the_reference_executor_keeps_no_more_blocks_than_a_window(
     plan, context = planned(archive, out)
     for chain in plan.chains:
         walk = _Walk(chain, context)
-        # The last years of history stay until both legs have dropped them.
+        # The last years of history stay until both branches have dropped them.
         assert max(len(walk.held) for _ in walk.events()) <= 5 + 5 + 1
-        ends = [s for steps in chain.legs.steps.values() for s in steps[-5:]]
+        ends = [s for steps in chain.branches.steps.values() for s in steps[-5:]]
         assert len(walk.held) <= len(ends)

@@ -55,7 +55,7 @@ def test_every_task_that_opens_a_file_has_its_token_and_windows_have_none(
     (graph, _), chain = graphs_of(plan, out), plan.chains[0]
     resources, _ = graph.annotations["resources"], graph.annotations["priority"]
     reads = [key for key in graph.tasks if stage_of(key) == "read"]
-    assert len(reads) == len(chain.legs.reads) == 15 + 2 * 11
+    assert len(reads) == len(chain.branches.reads) == 15 + 2 * 11
     assert len({tuple(resources(key)) for key in reads}) == len(reads)
     for key in graph.tasks:
         wanted = stage_of(key) in ("read", "chain", "restore")
@@ -83,14 +83,14 @@ def test_a_read_waits_for_the_end_of_the_step_lookahead_steps_before_its_first_u
                 assert not ends
             else:
                 assert [k[3] for k in ends] == [year - lookahead]
-                leg = key[2].split("/")[0]
-                assert ends[0][2] == (leg if year - lookahead > 2014 else "historical")
+                branch = key[2].split("/")[0]
+                assert ends[0][2] == (branch if year - lookahead > 2014 else "historical")
 
 
 def test_without_the_ring_no_task_but_one_window_keeps_a_block(archive: Path, out: Path) -> None:
     plan = climdask.plan(small(archive, out), limits=Limits(memory_per_worker=1))
-    graph, legs = graphs_of(plan, out)[0], plan.chains[0].legs
-    assert sum(any(block.again for block in read.blocks) for read in legs.reads) > 5
+    graph, branches = graphs_of(plan, out)[0], plan.chains[0].branches
+    assert sum(any(block.again for block in read.blocks) for read in branches.reads) > 5
     users: dict[object, list[str]] = defaultdict(list)
     for key, task in graph.tasks.items():
         for needed in task.dependencies:
@@ -108,7 +108,7 @@ def test_a_step_ends_with_its_write_or_with_a_tick(plan: Plan, out: Path) -> Non
     assert {stage_of(k) for k in ends} == {"tick", "write"}
 
 
-def test_windows_form_one_sequential_chain_for_each_leg(plan: Plan, out: Path) -> None:
+def test_windows_form_one_sequential_chain_for_each_branch(plan: Plan, out: Path) -> None:
     graph = graphs_of(plan, out)[0]
     windows = [k for k in graph.tasks if stage_of(k) == "window"]
     before = {

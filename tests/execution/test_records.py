@@ -483,13 +483,13 @@ def test_a_checkpoint_that_lacks_bad_files_fits_only_where_they_may_be_skipped(s
     assert {year for *_, year in site.stock(**skipping).done.checkpoints} == {2004, 2006}
 
 
-@pytest.mark.parametrize("part", ["chain", "leg", "year", "hash"])
+@pytest.mark.parametrize("part", ["chain", "branch", "year", "hash"])
 def test_a_checkpoint_in_the_place_of_another_one_is_told(tmp_path: Path, part: str) -> None:
-    words = {"chain": "m__r__g__tasmin", "leg": "historical", "year": "2014", "hash": "abc"}
+    words = {"chain": "m__r__g__tasmin", "branch": "historical", "year": "2014", "hash": "abc"}
     place = tmp_path / words["chain"] / "historical-2014-abc.npz"
     save_checkpoint(place, SAMPLE)
-    words[part] = {"chain": "m__r__g__pr", "leg": "ssp245", "year": "2013", "hash": "def"}[part]
-    other = tmp_path / words["chain"] / f"{words['leg']}-{words['year']}-{words['hash']}.npz"
+    words[part] = {"chain": "m__r__g__pr", "branch": "ssp245", "year": "2013", "hash": "def"}[part]
+    other = tmp_path / words["chain"] / f"{words['branch']}-{words['year']}-{words['hash']}.npz"
     other.parent.mkdir(exist_ok=True)
     shutil.copy(place, other)
     with pytest.raises(DataError, match=r"is the checkpoint m__r__g__tasmin/historical-2014-abc"):
@@ -529,11 +529,11 @@ def test_checkpoints_of_a_chain_are_removed_with_their_folder(site: Site) -> Non
 # ---------------------------------------------------------------- marks
 
 
-def test_the_newest_mark_of_each_leg_counts(tmp_path: Path) -> None:
+def test_the_newest_mark_of_each_branch_counts(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     earlier = [("historical", year) for year in (2000, 1998, 999, 1950, 2003, 1001, 1999, 2002)]
-    for leg, year in (*earlier, ("historical", 2004), ("ssp2-45", 2030), ("ssp245", 7)):
-        set_mark(folder, "run-1", "m/r/g/tas", leg, Path(f"/saved/{leg}-{year}.npz"), year)
+    for branch, year in (*earlier, ("historical", 2004), ("ssp2-45", 2030), ("ssp245", 7)):
+        set_mark(folder, "run-1", "m/r/g/tas", branch, Path(f"/saved/{branch}-{year}.npz"), year)
     assert newest_marks(folder, "run-1", "m/r/g/tas") == {
         "historical": (2004, "/saved/historical-2004.npz"),
         "ssp2-45": (2030, "/saved/ssp2-45-2030.npz"),

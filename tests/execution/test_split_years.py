@@ -73,11 +73,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_hadgem2(tmp_path_factory.mktemp("hadgem2"))
 
 
-def year_of(leg: str, year: int) -> npt.NDArray[np.float32]:
+def year_of(branch: str, year: int) -> npt.NDArray[np.float32]:
     """A year on the way of a scenario: December of 2005 is the scenario's own."""
-    values = values_of("historical" if year <= 2005 else leg, year).copy()
+    values = values_of("historical" if year <= 2005 else branch, year).copy()
     if year == 2005:
-        values[DECEMBER:] = values_of(leg, year)[DECEMBER:]
+        values[DECEMBER:] = values_of(branch, year)[DECEMBER:]
     if year == 1999:
         values[:DECEMBER] = np.nan
     if year == 2010:
@@ -85,9 +85,9 @@ def year_of(leg: str, year: int) -> npt.NDArray[np.float32]:
     return values
 
 
-def mean_of(leg: str, target: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def mean_of(branch: str, target: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """The normal of a target year and the values behind it, by NumPy."""
-    years = np.stack([year_of(leg, y) for y in range(target - 2, target + 1)]).astype(np.float64)
+    years = np.stack([year_of(branch, y) for y in range(target - 2, target + 1)]).astype(np.float64)
     count = (~np.isnan(years)).sum(axis=0)
     with np.errstate(invalid="ignore"):
         return (np.nansum(years, axis=0) / count).astype(np.float32), count
@@ -96,12 +96,12 @@ def mean_of(leg: str, target: int) -> tuple[npt.NDArray[np.float32], npt.NDArray
 def check(result: RunResult, first: str = "rcp45") -> None:
     """Check every normal; those of history have December of the scenario that is named first."""
     assert result.ok, result.failures
-    for leg in result.plan.workflow.scenarios:
-        with result.open("tas", "global", scenario=leg) as opened:
+    for branch in result.plan.workflow.scenarios:
+        with result.open("tas", "global", scenario=branch) as opened:
             assert opened["target_year"].values.tolist() == list(range(2001, 2011))
             for target in range(2001, 2011):
                 normal = opened.sel(target_year=target)
-                expected, count = mean_of(first if target <= 2005 else leg, target)
+                expected, count = mean_of(first if target <= 2005 else branch, target)
                 np.testing.assert_array_equal(normal["tas"].values, expected)
                 np.testing.assert_array_equal(normal["count"].values, count)
 
@@ -164,7 +164,7 @@ def test_other_scenarios_make_the_split_year_of_history_again_and_nothing_else(
     assert run(workflow(archive, out, scenarios=["rcp45"]), serial=True).ok
     again = run(workflow(archive, out, scenarios=["rcp85", "rcp45"]), serial=True)
     check(again, first="rcp85")
-    made = [(job.leg, job.window.last_year) for _, job in again.plan.jobs]
+    made = [(job.branch, job.window.last_year) for _, job in again.plan.jobs]
     assert made == [("historical", 2005), *(("rcp85", year) for year in range(2006, 2011))]
 
 

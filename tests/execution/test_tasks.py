@@ -32,7 +32,7 @@ from climdask.settings.workflow import load
 from tests.plans import context_of, plan_of
 from tests.samples import Archive, write_archive
 
-LEGS = ("ssp245", "ssp585")
+BRANCHES = ("ssp245", "ssp585")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def shared_archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
         first=2000,
         last=2012,
         last_historical_year=2007,
-        scenarios=LEGS,
+        scenarios=BRANCHES,
         calendar="standard",
     )
 
@@ -60,43 +60,43 @@ class Bench:
         (chain,) = self.plan.chains
         return chain
 
-    def reading(self, leg: str, year: int, *, again: bool = False) -> Read:
+    def reading(self, branch: str, year: int, *, again: bool = False) -> Read:
         """Return the reading that a year's block comes from."""
         (found,) = (
             r
-            for r in self.chain.legs.reads
+            for r in self.chain.branches.reads
             for b in r.blocks
-            if (b.leg, b.year, b.again) == (leg, year, again)
+            if (b.branch, b.year, b.again) == (branch, year, again)
         )
         return found
 
-    def read(self, leg: str, year: int, *, again: bool = False) -> Any:
-        return tasks.read(self.chain.spec, self.context, self.reading(leg, year, again=again))
+    def read(self, branch: str, year: int, *, again: bool = False) -> Any:
+        return tasks.read(self.chain.spec, self.context, self.reading(branch, year, again=again))
 
-    def step(self, leg: str, year: int) -> Step:
-        (found,) = (s for s in self.chain.legs.steps[leg] if s.year == year)
+    def step(self, branch: str, year: int) -> Step:
+        (found,) = (s for s in self.chain.branches.steps[branch] if s.year == year)
         return found
 
-    def window(self, leg: str, year: int, before: Any, *parts: Any) -> Any:
-        return tasks.window(self.chain.spec, self.context, self.step(leg, year), before, *parts)
+    def window(self, branch: str, year: int, before: Any, *parts: Any) -> Any:
+        return tasks.window(self.chain.spec, self.context, self.step(branch, year), before, *parts)
 
     def answers(self, step: Step) -> list[Any]:
         """Read what a step needs."""
         wanted = [b for b in (step.enters, step.leaves) if b is not None]
-        return [self.read(b.leg, b.year, again=b.again) for b in wanted]
+        return [self.read(b.branch, b.year, again=b.again) for b in wanted]
 
-    def walk(self, leg: str, last_year: int, carry: Any = None) -> Any:
+    def walk(self, branch: str, last_year: int, carry: Any = None) -> Any:
         """Walk from an empty sum, or from ``carry``, up to a year."""
         done = max(carry.years) if carry is not None else 0
-        for step in self.chain.legs.way(leg):
+        for step in self.chain.branches.way(branch):
             if done < step.year <= last_year:
                 carry = tasks.window(
                     self.chain.spec, self.context, step, carry, *self.answers(step)
                 )
         return carry
 
-    def mark(self, leg: str, year: int, path: Path | str = "somewhere") -> None:
-        set_mark(self.context.folder, self.context.run_id, self.chain.id, leg, Path(path), year)
+    def mark(self, branch: str, year: int, path: Path | str = "somewhere") -> None:
+        set_mark(self.context.folder, self.context.run_id, self.chain.id, branch, Path(path), year)
 
     @property
     def traces(self) -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ def test_a_read_tells_the_bytes_that_it_decoded(
 
 
 def test_a_read_whose_years_are_written_and_saved_opens_nothing(bench: Bench) -> None:
-    # 2006 enters on the trunk, and leaves on both legs in 2010
+    # 2006 enters on the trunk, and leaves on both branches in 2010
     assert bench.reading("historical", 2006).last_uses == (
         ("historical", 2006), ("ssp245", 2010), ("ssp585", 2010),
     )  # fmt: skip
@@ -190,22 +190,22 @@ def test_a_read_whose_years_are_written_and_saved_opens_nothing(bench: Bench) ->
     "marks",
     [
         {},
-        {"historical": 2007, "ssp245": 2010},  # a leg has none
-        {"historical": 2007, "ssp245": 2010, "ssp585": 2008},  # a leg is not that far
+        {"historical": 2007, "ssp245": 2010},  # a branch has none
+        {"historical": 2007, "ssp245": 2010, "ssp585": 2008},  # a branch is not that far
         {"historical": 2005, "ssp245": 2010, "ssp585": 2010},
     ],
 )
-def test_a_read_that_some_leg_still_needs_is_made(bench: Bench, marks: dict[str, int]) -> None:
-    for leg, year in marks.items():
-        bench.mark(leg, year)
+def test_a_read_that_some_branch_still_needs_is_made(bench: Bench, marks: dict[str, int]) -> None:
+    for branch, year in marks.items():
+        bench.mark(branch, year)
     (block,) = bench.read("historical", 2006)
     assert block.year == 2006
 
 
 def test_marks_of_another_run_supersede_nothing(bench: Bench) -> None:
     other = replace(bench, context=replace(bench.context, run_id="run-2"))
-    for leg in ("historical", *LEGS):
-        other.mark(leg, 2012)
+    for branch in ("historical", *BRANCHES):
+        other.mark(branch, 2012)
     assert isinstance(other.read("historical", 2006), Superseded)
     assert isinstance(bench.read("historical", 2006), tuple)
 
@@ -378,8 +378,8 @@ def test_a_sum_is_never_changed_once_it_is_made(bench: Bench) -> None:
     assert before[2] == carry.years
 
 
-def marker(leg: str, year: int, path: Path | str = "nowhere") -> Superseded:
-    return Superseded(((leg, year, str(path)),))
+def marker(branch: str, year: int, path: Path | str = "nowhere") -> Superseded:
+    return Superseded(((branch, year, str(path)),))
 
 
 def test_a_marker_beyond_the_year_is_passed_along(bench: Bench) -> None:
@@ -418,7 +418,7 @@ def test_a_marker_at_the_year_makes_the_window_load_the_sum(bench: Bench) -> Non
     [
         lambda b: (marker("historical", 2004), ()),  # a sum that ends before the year
         lambda b: (b.walk("historical", 2004), (marker("historical", 2004),)),
-        lambda b: (b.walk("historical", 2004), (marker("ssp245", 2010),)),  # of another leg
+        lambda b: (b.walk("historical", 2004), (marker("ssp245", 2010),)),  # of another branch
         lambda b: (marker("ssp245", 2010), b.answers(b.step("historical", 2005))),
     ],
 )
@@ -428,7 +428,7 @@ def test_a_marker_that_a_live_sum_disagrees_with_raises(bench: Bench, make: Any)
         bench.window("historical", 2005, before, *parts)
 
 
-def test_the_leg_of_a_marker_is_that_of_the_step(bench: Bench) -> None:
+def test_the_branch_of_a_marker_is_that_of_the_step(bench: Bench) -> None:
     both = Superseded((("ssp245", 2012, "a"), ("ssp585", 2010, "b")))
     carry = bench.walk("historical", 2007)
     assert bench.window("ssp245", 2008, carry, both, both) == marker("ssp245", 2012, "a")
@@ -543,7 +543,7 @@ def test_a_normal_is_the_exact_mean_of_its_window(bench: Bench) -> None:
     path = bench.context.out / job.files[0].path
     assert written == Written("ssp245", 2009, (job.files[0].path,), path.stat().st_size, 4)
     (told,) = [e for e in bench.traces if e["event"] == "write"]
-    assert (told["leg"], told["year"], told["bytes"]) == ("ssp245", 2009, path.stat().st_size)
+    assert (told["branch"], told["year"], told["bytes"]) == ("ssp245", 2009, path.stat().st_size)
     with netCDF4.Dataset(path) as dataset:
         got = dataset["tas"][:].filled(np.nan)
         assert dataset.source_years.tolist() == [2006, 2007, 2008, 2009]
@@ -596,10 +596,10 @@ def records(bench: Bench) -> list[dict[str, Any]]:
 
 def walk_skipping(bench: Bench, years: Sequence[int], last_year: int) -> Any:
     carry = None
-    for step in bench.chain.legs.way("historical"):
+    for step in bench.chain.branches.way("historical"):
         if step.year <= last_year:
             parts = [
-                skipped(bench, b.year) if b.year in years else bench.read(b.leg, b.year)
+                skipped(bench, b.year) if b.year in years else bench.read(b.branch, b.year)
                 for b in (step.enters, step.leaves)
                 if b is not None
             ]
@@ -654,9 +654,9 @@ def test_a_window_with_too_few_valid_years_is_missing_and_nobody_is_blamed(
 # ---------------------------------------------------------------- checkpoint
 
 
-def save(bench: Bench, leg: str, year: int, carry: Any) -> Path:
-    path = checkpoint_path(bench.context.folder, bench.chain, leg, year)
-    tasks.checkpoint(bench.chain.spec, bench.context, CarryId(leg, year), path, carry)
+def save(bench: Bench, branch: str, year: int, carry: Any) -> Path:
+    path = checkpoint_path(bench.context.folder, bench.chain, branch, year)
+    tasks.checkpoint(bench.chain.spec, bench.context, CarryId(branch, year), path, carry)
     return path
 
 

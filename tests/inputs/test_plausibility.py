@@ -217,7 +217,7 @@ def test_a_header_of_absurd_size_is_told_before_memory_is_asked_for(tmp_path: Pa
 def test_chunks_larger_than_a_block_count_as_memory_of_each_reading_thread() -> None:
     def needs(chunk: int) -> int:
         return fit(
-            100, window=5, legs=1, threads=2, lookaheads=range(3, 0, -1), limit=None,
+            100, window=5, branches=1, threads=2, lookaheads=range(3, 0, -1), limit=None,
             chunk_bytes=chunk,
         ).n_bytes  # fmt: skip
 

@@ -43,7 +43,7 @@ from tests.workflows import small
 FIRST, HISTORY, LAST = 2000, 2006, 2011
 WINDOW = 3
 TRUNK = list(range(FIRST + WINDOW - 1, HISTORY + 1))
-LEG = list(range(HISTORY + 1, LAST + 1))
+BRANCH = list(range(HISTORY + 1, LAST + 1))
 SCENARIOS = ["ssp245", "ssp585"]
 CHUNK_BYTES = 4 * len(LAT) * len(LON) * 50  # for the tests of both formats
 MODEL = "ACCESS-CM2/r1i1p1f1"
@@ -76,8 +76,10 @@ def make(archive: Archive, out: Path, **changes: Any) -> RunResult:
     return result
 
 
-def store_of(out: Path, leg: str = "ssp245", variable: str = "tas", region: str = "global") -> Path:
-    name = f"{variable}_day_ACCESS-CM2_r1i1p1f1_gn_{region}_{leg}_{WINDOW}yr_normal.zarr"
+def store_of(
+    out: Path, branch: str = "ssp245", variable: str = "tas", region: str = "global"
+) -> Path:
+    name = f"{variable}_day_ACCESS-CM2_r1i1p1f1_gn_{region}_{branch}_{WINDOW}yr_normal.zarr"
     return out / MODEL / variable / region / name
 
 
@@ -143,12 +145,14 @@ def both(run_in_both: Both, monkeypatch: pytest.MonkeyPatch) -> Both:
 def pairs(both: Both) -> Iterator[tuple[xr.Dataset, netCDF4.Dataset]]:
     """Yield each target year of each store, undecoded, with the file of the same normal."""
     for chain in both.netcdf.plan.all_chains:
-        for leg, years in chain.targets.items():
+        for branch, years in chain.targets.items():
             for n, region in enumerate(chain.spec.selection.regions):
-                store = store_of(both.zarr.folder.root, leg, chain.spec.variable, region.place.name)
+                store = store_of(
+                    both.zarr.folder.root, branch, chain.spec.variable, region.place.name
+                )
                 with xr.open_zarr(store, decode_cf=False, chunks=None) as whole:
                     for year in years:
-                        file = chain.normals(leg, year)[n]
+                        file = chain.normals(branch, year)[n]
                         with netCDF4.Dataset(both.netcdf.folder.root / file.path) as normal:
                             normal.set_auto_maskandscale(False)
                             yield whole.sel(target_year=year), normal
@@ -269,7 +273,7 @@ def test_what_xarray_makes_of_a_store_satisfies_the_cf_checker(both: Both, tmp_p
 
 
 @pytest.mark.slow
-def test_a_result_opens_both_legs_as_one_dataset(both: Both) -> None:
+def test_a_result_opens_both_branches_as_one_dataset(both: Both) -> None:
     variable, scenario = "tas", "ssp245"
     region = both.zarr.plan.workflow.boxes[-1].name
     with (
@@ -277,12 +281,12 @@ def test_a_result_opens_both_legs_as_one_dataset(both: Both) -> None:
         both.netcdf.open(variable, region, scenario=scenario) as theirs,
     ):
         assert mine[variable].dims == theirs[variable].dims
-        assert mine["target_year"].values.tolist() == TRUNK + LEG
+        assert mine["target_year"].values.tolist() == TRUNK + BRANCH
         assert mine[variable].chunks is not None, "lazy"
-        assert mine[variable].chunks[0] == (1,) * len(TRUNK + LEG)
+        assert mine[variable].chunks[0] == (1,) * len(TRUNK + BRANCH)
         for name in (variable, "time", "years_per_day", "number_of_years"):
             xr.testing.assert_equal(mine[name].variable, theirs[name].variable)
-        for year in (TRUNK[0], LEG[-1]):
+        for year in (TRUNK[0], BRANCH[-1]):
             assert len(climdask.provenance(mine, year)["source_years"]) >= 2
         with pytest.raises(PlanError, match="target year 1999: the dataset tells the sources of"):
             climdask.provenance(mine, 1999)
@@ -358,7 +362,7 @@ def test_all_processes_of_a_cluster_leave_the_same_bits(archive: Archive, tmp_pa
     result = run(flow(archive, tmp_path / "cluster", **keys), cluster=profile)
     assert result.ok, result.failures
     assert contents(tmp_path / "cluster") == contents(tmp_path / "serial")
-    assert {row.writes for row in result.rows} == {len(TRUNK) + 2 * len(LEG)}
+    assert {row.writes for row in result.rows} == {len(TRUNK) + 2 * len(BRANCH)}
     assert not leftovers(tmp_path)
 
 
@@ -426,7 +430,7 @@ def test_a_damaged_or_lost_object_is_made_again(
     damage(objects(store_of(site), name)[2])
     again = make(archive, site)
     assert [f.key for _, job in again.plan.jobs for f in job.files] == [
-        f"{store_of(site).relative_to(site).as_posix()}/{LEG[2]}"
+        f"{store_of(site).relative_to(site).as_posix()}/{BRANCH[2]}"
     ]
     assert contents(site) == contents(finished)
 
@@ -441,7 +445,7 @@ def test_damaged_metadata_and_coordinates_are_made_again(
 ) -> None:
     damage(store_of(site) / name)
     again = make(archive, site)
-    assert again.plan.n_normals <= len(LEG)
+    assert again.plan.n_normals <= len(BRANCH)
     if name not in ("target_year/c/0", "zarr.json"):
         assert again.plan.n_normals == 0, "the normals themselves are right"
     assert contents(site) == contents(finished)
@@ -452,10 +456,10 @@ def test_a_normal_without_a_record_is_made_again(
 ) -> None:
     for path in (site / ".climdask/done").iterdir():
         lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if not json.loads(line)["path"].endswith(f"/{LEG[1]}")]
+        kept = [line for line in lines if not json.loads(line)["path"].endswith(f"/{BRANCH[1]}")]
         path.write_text("".join(kept))
     again = make(archive, site)
-    assert {job.window.last_year for _, job in again.plan.jobs} == {LEG[1]}
+    assert {job.window.last_year for _, job in again.plan.jobs} == {BRANCH[1]}
     assert contents(site) == contents(finished)
 
 
@@ -469,7 +473,7 @@ def test_a_changed_input_makes_only_its_windows_again_and_new_times_may_be_accep
     own.write("tas", 2010, "ssp245", values=own.values("tas", 2010, "ssp245") + 1)
     again = make(own, site)
     assert sorted({job.window.last_year for _, job in again.plan.jobs}) == [2010, 2011]
-    assert {job.leg for _, job in again.plan.jobs} == {"ssp245"}
+    assert {job.branch for _, job in again.plan.jobs} == {"ssp245"}
     make(own, tmp_path / "fresh")
     assert contents(site) == contents(tmp_path / "fresh")
     for path in own.root.rglob("*.nc"):
@@ -692,9 +696,9 @@ def test_a_run_that_failed_in_part_leaves_stores_that_open(
     there = dataset["tas"].notnull().any(["dayofyear", "lat", "lon"]).values.tolist()
     assert there == [True, True, False, False, False]
     assert dataset["number_of_years"].values.tolist() == [3, 2, 0, 0, 0]
-    assert dataset["target_year"].values.tolist() == LEG
+    assert dataset["target_year"].values.tolist() == BRANCH
     with result.open("tas", "global", scenario="ssp245") as made:
-        assert made["target_year"].values.tolist() == [*TRUNK, *LEG[:2]]
+        assert made["target_year"].values.tolist() == [*TRUNK, *BRANCH[:2]]
     with pytest.raises(PlanError, match="tells the sources of 2007-2008"):
         climdask.provenance(dataset, 2009)
     with pytest.raises(PlanError, match="no normals of global are there"):
@@ -764,9 +768,9 @@ def test_a_task_that_outlives_its_run_harms_no_other_target_year(
         zarrstore.write_normal(site, store, 2007, field)
     monkeypatch.undo()
     assert not objects(site / store.folder), "rather missing than wrong"
-    assert {job.window.last_year for _, job in make(archive, site).plan.jobs} == {*LEG} - {2007} | {
+    assert {job.window.last_year for _, job in make(archive, site).plan.jobs} == {*BRANCH} - {
         2007
-    }
+    } | {2007}
 
 
 def test_a_target_year_that_a_store_was_not_made_ready_for_is_refused(
@@ -775,7 +779,7 @@ def test_a_target_year_that_a_store_was_not_made_ready_for_is_refused(
     store, field = one
     for wrong, year in (
         (store, 2020),
-        (replace(store, leg="ssp999"), 2007),
+        (replace(store, branch="ssp999"), 2007),
         (replace(store, spec=replace(store.spec, min_years=1)), 2007),
     ):
         with pytest.raises(OutputError, match=f"not, or no longer, a store for target year {year}"):
@@ -884,7 +888,7 @@ def test_stores_that_may_not_share_target_years_have_other_identities(
     store, _ = one
     spec, region = store.spec, store.region
     others = [
-        replace(store, leg="historical"),
+        replace(store, branch="historical"),
         replace(store, region=replace(region, lat=region.lat + 0.001)),
         replace(store, region=replace(region, lon=region.lon + 0.001)),
         replace(store, region=replace(region, place=Box("global", 0, 360, -90, 90))),

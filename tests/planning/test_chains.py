@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from climdask.inputs.inventory import InputFile
-from climdask.planning.chains import BlockId, CarryId, Demand, Legs, Read, Step, lay_out
+from climdask.planning.chains import BlockId, Branches, CarryId, Demand, Read, Step, lay_out
 from climdask.planning.sourceyears import year_sources
 
 Files = Mapping[str, Sequence[InputFile]]
@@ -36,17 +36,17 @@ def months(file: InputFile, year: int) -> set[int]:
     return {m for m in range(1, 13) if file.start <= (year, m, 1) and (year, m, 28) <= file.end}
 
 
-def holders(demand: Demand, files: Files, leg: str, year: int) -> set[InputFile]:
-    """The files that give ``year`` on the way of ``leg``."""
+def holders(demand: Demand, files: Files, branch: str, year: int) -> set[InputFile]:
+    """The files that give ``year`` on the way of ``branch``."""
     historical = year <= demand.last_historical_year
-    own = {f for f in files.get(demand.trunk if historical else leg, ()) if months(f, year)}
+    own = {f for f in files.get(demand.trunk if historical else branch, ()) if months(f, year)}
     lacking = {*range(1, 13)}.difference(*(months(f, year) for f in own))
     if not own:
         return set()  # a gap is not filled
     if not historical:
         others = [demand.trunk]
     else:
-        others = [s for s in files if s != demand.trunk] if leg == demand.trunk else [leg]
+        others = [s for s in files if s != demand.trunk] if branch == demand.trunk else [branch]
     rests = ({f for f in files.get(other, ()) if months(f, year) & lacking} for other in others)
     return own | next(filter(None, rests), set())
 
@@ -59,33 +59,33 @@ def fork_of(demand: Demand, files: Files) -> int:
     return min([last, *(y - 1 for y in split)])
 
 
-def window_of(demand: Demand, files: Files, leg: str, last: int) -> set[int]:
+def window_of(demand: Demand, files: Files, branch: str, last: int) -> set[int]:
     """The years of a window that have files."""
     years = range(last - demand.window + 1, last + 1)
-    return {y for y in years if holders(demand, files, leg, y)}
+    return {y for y in years if holders(demand, files, branch, y)}
 
 
 class Replay:
     """Walks through a chain with sets of years in place of sums, and objects where it is wrong."""
 
-    def __init__(self, demand: Demand, files: Files, legs: Legs) -> None:
-        self.demand, self.files, self.legs = demand, files, legs
+    def __init__(self, demand: Demand, files: Files, branches: Branches) -> None:
+        self.demand, self.files, self.branches = demand, files, branches
         self.fork = fork_of(demand, files)
         self.sums: dict[CarryId, set[int]] = {}
         self.restored: list[CarryId] = []
-        assert next(iter(legs.steps)) == legs.trunk == demand.trunk
-        assert set(legs.steps) == set(demand.targets) | {demand.trunk}
-        for leg, steps in legs.steps.items():
+        assert next(iter(branches.steps)) == branches.trunk == demand.trunk
+        assert set(branches.steps) == set(demand.targets) | {demand.trunk}
+        for branch, steps in branches.steps.items():
             years = [step.year for step in steps]
             assert years == sorted(set(years))  # each year once
             first, last = self.fork + 1, demand.last_historical_year
-            assert all(y <= last if leg == demand.trunk else y >= first for y in years)
+            assert all(y <= last if branch == demand.trunk else y >= first for y in years)
             for step in steps:
-                assert step.leg == leg
+                assert step.branch == branch
                 self.take(step)
             hits = [step.year for step in steps if step.is_target]
-            assert hits == sorted(demand.targets.get(leg, ()))
-        for read in legs.reads:
+            assert hits == sorted(demand.targets.get(branch, ()))
+        for read in branches.reads:
             self.check_read(read)
         self.check_reads_together()
 
@@ -94,7 +94,7 @@ class Replay:
         held = self.sum_before(step)
         assert held <= set(range(step.year - demand.window, step.year))
         if step.enters is None:
-            assert not holders(demand, files, step.leg, step.year)
+            assert not holders(demand, files, step.branch, step.year)
         else:
             self.check_block(step, step.enters)
             assert step.enters.year == step.year
@@ -106,11 +106,11 @@ class Replay:
             assert step.leaves.again is not demand.keep_ring
             assert step.leaves.year in held  # only what was added is dropped
             held.remove(step.leaves.year)
-        window = window_of(demand, files, step.leg, step.year)
+        window = window_of(demand, files, step.branch, step.year)
         assert held <= window  # what left the window has left the sum
         if step.is_target or step.has_checkpoint:
             assert held == window
-        self.sums[CarryId(step.leg, step.year)] = held
+        self.sums[CarryId(step.branch, step.year)] = held
 
     def sum_before(self, step: Step) -> set[int]:
         demand = self.demand
@@ -118,30 +118,30 @@ class Replay:
             assert not step.restores
             return set()
         if step.restores:
-            leg, year = step.before.leg, step.before.year
-            assert leg in (step.leg, demand.trunk)
+            branch, year = step.before.branch, step.before.year
+            assert branch in (step.branch, demand.trunk)
             assert year == step.year - 1
-            assert year in demand.checkpoints.get(leg, ())
+            assert year in demand.checkpoints.get(branch, ())
             self.restored.append(step.before)
-            return window_of(demand, self.files, leg, year)
-        assert step.before.leg in (step.leg, demand.trunk)
+            return window_of(demand, self.files, branch, year)
+        assert step.before.branch in (step.branch, demand.trunk)
         assert step.before.year == step.year - 1
         return set(self.sums[step.before])
 
     def check_block(self, step: Step, block: BlockId) -> None:
-        is_shared = block.year <= self.fork or step.leg == self.demand.trunk
+        is_shared = block.year <= self.fork or step.branch == self.demand.trunk
         if is_shared or block.year > self.demand.last_historical_year:
-            assert block.leg == (self.demand.trunk if is_shared else step.leg)
-        given = holders(self.demand, self.files, step.leg, block.year)
-        assert holders(self.demand, self.files, block.leg, block.year) == given
-        assert holders(self.demand, self.files, block.leg, block.year)
+            assert block.branch == (self.demand.trunk if is_shared else step.branch)
+        given = holders(self.demand, self.files, step.branch, block.year)
+        assert holders(self.demand, self.files, block.branch, block.year) == given
+        assert holders(self.demand, self.files, block.branch, block.year)
 
     def uses(self, blocks: Sequence[BlockId]) -> list[tuple[str, int, int, str]]:
-        """(leg of the way, place on it, year, leg of the step) of each step that uses a block."""
+        """(branch of the way, place on it, year, branch of the step) for each use of a block."""
         return [
-            (leg, place, step.year, step.leg)
-            for leg in self.legs.steps
-            for place, step in enumerate(self.legs.way(leg))
+            (branch, place, step.year, step.branch)
+            for branch in self.branches.steps
+            for place, step in enumerate(self.branches.way(branch))
             if step.enters in blocks or step.leaves in blocks
         ]
 
@@ -156,8 +156,8 @@ class Replay:
         assert len({*read.blocks}) == len(read.blocks)
         assert len({b.again for b in read.blocks}) == 1
         uses = self.uses(read.blocks)
-        leg, place = read.first_use
-        assert any((leg, place) == use[:2] for use in uses)
+        branch, place = read.first_use
+        assert any((branch, place) == use[:2] for use in uses)
         assert place == min(use[1] for use in uses)  # not later than any use
         last_uses: dict[str, int] = {}
         for _, _, year, own in uses:
@@ -166,28 +166,28 @@ class Replay:
         assert len(read.last_uses) == len(last_uses)
 
     def check_reads_together(self) -> None:
-        places = [read.first_use[1] for read in self.legs.reads]
+        places = [read.first_use[1] for read in self.branches.reads]
         assert places == sorted(places)
         given_by = defaultdict(list)
         latest: dict[str, int] = {}
         years: dict[tuple[str, bool], list[int]] = defaultdict(list)
-        for i, read in enumerate(self.legs.reads):
+        for i, read in enumerate(self.branches.reads):
             for block in read.blocks:
                 given_by[block].append(read.slice.file)
             # Slices wait for each other; a second reading does not keep the first one in memory.
             assert read.after == latest.get((read.slice.file.path, read.blocks[0].again))
             latest[read.slice.file.path, read.blocks[0].again] = i
             years[read.slice.file.path, read.blocks[0].again] += read.years
-        for own in years.values():  # all legs are served by the same openings
+        for own in years.values():  # all branches are served by the same openings
             assert len({*own}) == len(own)
-        openings = Counter((r.slice.file.path, r.blocks[0].again) for r in self.legs.reads)
+        openings = Counter((r.slice.file.path, r.blocks[0].again) for r in self.branches.reads)
         for key, n in openings.items():
             assert n == -(-len(years[key]) // self.demand.slice_years)
-        steps = [step for own in self.legs.steps.values() for step in own]
+        steps = [step for own in self.branches.steps.values() for step in own]
         used = {block for step in steps for block in (step.enters, step.leaves)} - {None}
         assert set(given_by) == used  # nothing is missing, nothing is read in vain
         for block, files in given_by.items():
-            expected = holders(self.demand, self.files, block.leg, block.year)
+            expected = holders(self.demand, self.files, block.branch, block.year)
             assert sorted(files) == sorted(expected)
 
 
@@ -213,10 +213,10 @@ def archives(draw, scenario: str, first: int, last: int) -> list[InputFile]:
 @st.composite
 def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
     """A demand and the files to serve it."""
-    legs = draw(st.sampled_from([[], ["ssp245"], ["ssp245", "ssp585"]]))
+    branches = draw(st.sampled_from([[], ["ssp245"], ["ssp245", "ssp585"]]))
     # History may go on beyond its last year, and scenarios begin before theirs.
     files = {"historical": draw(archives("historical", FIRST, LAST_HISTORICAL + 2))}
-    files |= {leg: draw(archives(leg, LAST_HISTORICAL - 1, END)) for leg in legs}
+    files |= {branch: draw(archives(branch, LAST_HISTORICAL - 1, END)) for branch in branches}
     if draw(st.booleans()):  # or a month ends the one and begins the others
         year, month = draw(st.sampled_from([LAST_HISTORICAL, LAST_HISTORICAL + 1])), 11
         files["historical"] = [
@@ -224,24 +224,24 @@ def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
             file_of("historical", year - 1, year, months=(1, month)),
         ]
         files |= {
-            leg: [
-                file_of(leg, year, year + 2, months=(month + 1, 12)),
-                *draw(archives(leg, year + 3, END)),
+            branch: [
+                file_of(branch, year, year + 2, months=(month + 1, 12)),
+                *draw(archives(branch, year + 3, END)),
             ][draw(st.integers(0, 1)) :]
-            for leg in legs
+            for branch in branches
         }
     years = {"historical": (FIRST, LAST_HISTORICAL)}
-    years |= dict.fromkeys(legs, (LAST_HISTORICAL + 1, END))
-    some = {leg: st.sets(st.integers(*span)) for leg, span in years.items()}
-    all_of = {leg: st.just(set(range(a, b + 1))) for leg, (a, b) in years.items()}
-    targets = {leg: draw(some[leg] | all_of[leg]) for leg in years}
+    years |= dict.fromkeys(branches, (LAST_HISTORICAL + 1, END))
+    some = {branch: st.sets(st.integers(*span)) for branch, span in years.items()}
+    all_of = {branch: st.just(set(range(a, b + 1))) for branch, (a, b) in years.items()}
+    targets = {branch: draw(some[branch] | all_of[branch]) for branch in years}
     demand = Demand(
         window=draw(st.integers(2, 6)),
         trunk="historical",
         last_historical_year=LAST_HISTORICAL,
         targets=targets,
         checkpoints={
-            leg: draw(st.sets(st.integers(*span), max_size=4)) for leg, span in years.items()
+            branch: draw(st.sets(st.integers(*span), max_size=4)) for branch, span in years.items()
         },
         checkpoint_every=draw(st.integers(1, 5)),
         keep_ring=draw(st.booleans()),
@@ -255,11 +255,11 @@ def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
 @pytest.mark.slow
 def test_every_chain_does_what_is_demanded(problem):
     demand, files = problem
-    legs = lay_out(demand, files)
-    replay = Replay(demand, files, legs)
-    assert legs.n_targets == sum(map(len, demand.targets.values()))
+    branches = lay_out(demand, files)
+    replay = Replay(demand, files, branches)
+    assert branches.n_targets == sum(map(len, demand.targets.values()))
     event(f"restores {bool(replay.restored)}")
-    starts = [s for own in legs.steps.values() for s in own if s.before is None or s.restores]
+    starts = [s for own in branches.steps.values() for s in own if s.before is None or s.restores]
     event(f"stretches {min(len(starts), 4)}")
 
 
@@ -268,17 +268,19 @@ def test_every_chain_does_what_is_demanded(problem):
 def test_without_checkpoints_nothing_outside_the_windows_is_touched(problem):
     demand, files = problem
     demand = replace(demand, checkpoints={})
-    legs = lay_out(demand, files)
+    branches = lay_out(demand, files)
     fork = fork_of(demand, files)
     wanted = {
-        (leg if year > fork else "historical", year)
-        for leg, targets in demand.targets.items()
+        (branch if year > fork else "historical", year)
+        for branch, targets in demand.targets.items()
         for target in targets
         for year in range(target - demand.window + 1, target + 1)
     }
-    assert {(leg, s.year) for leg, own in legs.steps.items() for s in own} == wanted
-    read = {(b.leg, b.year) for read in legs.reads for b in read.blocks}
-    assert {(leg, year) for leg, year in read if year <= fork or year > LAST_HISTORICAL} <= wanted
+    assert {(branch, s.year) for branch, own in branches.steps.items() for s in own} == wanted
+    read = {(b.branch, b.year) for read in branches.reads for b in read.blocks}
+    assert {
+        (branch, year) for branch, year in read if year <= fork or year > LAST_HISTORICAL
+    } <= wanted
     assert {year for _, year in read} <= {year for _, year in wanted}
 
 
@@ -309,9 +311,9 @@ def test_a_layout_is_decided_by_its_demand(problem):
 def test_what_a_chain_saves_a_later_one_may_restore(problem):
     demand, files = problem
     saved = defaultdict(set)
-    for leg, own in lay_out(demand, files).steps.items():
-        saved[leg] |= {step.year for step in own if step.has_checkpoint}
-    later = {leg: {t for t in ts if t % 3} for leg, ts in demand.targets.items()}
+    for branch, own in lay_out(demand, files).steps.items():
+        saved[branch] |= {step.year for step in own if step.has_checkpoint}
+    later = {branch: {t for t in ts if t % 3} for branch, ts in demand.targets.items()}
     demand = replace(demand, targets=later, checkpoints=saved)
     Replay(demand, files, lay_out(demand, files))
 
@@ -331,7 +333,7 @@ def nex_demand(*scenarios: str, **changes) -> Demand:
 
 
 def files_for(demand: Demand) -> dict[str, list[InputFile]]:
-    return {leg: NEX[leg] for leg in demand.targets}
+    return {branch: NEX[branch] for branch in demand.targets}
 
 
 @pytest.mark.parametrize(
@@ -350,38 +352,40 @@ def files_for(demand: Demand) -> dict[str, list[InputFile]]:
 )
 def test_the_nex_archive_needs_this_many_openings(demand, targets, opens):
     files = files_for(demand)
-    legs = lay_out(demand, files)
-    Replay(demand, files, legs)
-    assert (legs.n_targets, len(legs.reads)) == (targets, opens)
+    branches = lay_out(demand, files)
+    Replay(demand, files, branches)
+    assert (branches.n_targets, len(branches.reads)) == (targets, opens)
 
 
 def test_scenarios_fork_from_the_end_of_the_trunk():
     demand = nex_demand("ssp245", "ssp585")
-    legs = lay_out(demand, files_for(demand))
-    for leg in ("ssp245", "ssp585"):
-        first = legs.steps[leg][0]
+    branches = lay_out(demand, files_for(demand))
+    for branch in ("ssp245", "ssp585"):
+        first = branches.steps[branch][0]
         assert first.before == CarryId("historical", 2014)
         assert not first.restores
         assert first.leaves == BlockId("historical", 1985)
-        assert legs.way(leg) == legs.steps["historical"] + legs.steps[leg]
-    assert legs.way("historical") == legs.steps["historical"]
-    shared = next(r for r in legs.reads if r.blocks == (BlockId("historical", 2010),))
+        assert branches.way(branch) == branches.steps["historical"] + branches.steps[branch]
+    assert branches.way("historical") == branches.steps["historical"]
+    shared = next(r for r in branches.reads if r.blocks == (BlockId("historical", 2010),))
     assert shared.first_use == ("historical", 2010 - 1951)
     assert dict(shared.last_uses) == {"historical": 2010, "ssp245": 2040, "ssp585": 2040}
 
 
 def test_scenarios_that_need_no_history_do_not_wait_for_it():
     demand = nex_demand("ssp245", targets={"historical": [1990], "ssp245": [2044, 2060]})
-    legs = lay_out(demand, files_for(demand))
-    Replay(demand, files_for(demand), legs)
-    assert legs.steps["historical"][-1].year == 1990
-    assert legs.steps["ssp245"][0].before is None
+    branches = lay_out(demand, files_for(demand))
+    Replay(demand, files_for(demand), branches)
+    assert branches.steps["historical"][-1].year == 1990
+    assert branches.steps["ssp245"][0].before is None
 
 
-def test_checkpoints_are_due_every_so_many_years_of_a_full_window_and_where_legs_fork():
+def test_checkpoints_are_due_every_so_many_years_of_a_full_window_and_where_branches_fork():
     demand = nex_demand("ssp245", checkpoint_every=20)
-    legs = lay_out(demand, files_for(demand))
-    due = {leg: [s.year for s in own if s.has_checkpoint] for leg, own in legs.steps.items()}
+    branches = lay_out(demand, files_for(demand))
+    due = {
+        branch: [s.year for s in own if s.has_checkpoint] for branch, own in branches.steps.items()
+    }
     # 1960 would not be a full window; 2014 is where the scenarios fork; after 2100 none is needed.
     assert due == {"historical": [1980, 2000, 2014], "ssp245": [2020, 2040, 2060, 2080]}
 
@@ -390,10 +394,10 @@ def test_a_chain_that_was_interrupted_goes_on_from_its_last_checkpoint():
     targets = {"historical": [], "ssp245": range(2034, 2101)}
     saved = {"historical": [2000, 2014], "ssp245": [2020, 2030]}
     demand = nex_demand("ssp245", targets=targets, checkpoints=saved)
-    legs = lay_out(demand, files_for(demand))
-    Replay(demand, files_for(demand), legs)
-    assert legs.steps["historical"] == ()
-    first = legs.steps["ssp245"][0]
+    branches = lay_out(demand, files_for(demand))
+    Replay(demand, files_for(demand), branches)
+    assert branches.steps["historical"] == ()
+    first = branches.steps["ssp245"][0]
     assert (first.year, first.before, first.restores) == (2031, CarryId("ssp245", 2030), True)
     assert first.leaves == BlockId("historical", 2001)  # read only as it leaves
 
@@ -403,30 +407,30 @@ def test_a_checkpoint_at_the_fork_leaves_nothing_to_do_in_the_trunk():
     demand = nex_demand(
         "ssp245", "ssp585", targets=targets, checkpoints={"historical": [2010, 2014]}
     )
-    legs = lay_out(demand, files_for(demand))
-    Replay(demand, files_for(demand), legs)
-    assert legs.steps["historical"] == ()
-    for leg in ("ssp245", "ssp585"):
-        assert legs.steps[leg][0].before == CarryId("historical", 2014)
-        assert legs.steps[leg][0].restores
+    branches = lay_out(demand, files_for(demand))
+    Replay(demand, files_for(demand), branches)
+    assert branches.steps["historical"] == ()
+    for branch in ("ssp245", "ssp585"):
+        assert branches.steps[branch][0].before == CarryId("historical", 2014)
+        assert branches.steps[branch][0].restores
 
 
 def test_a_checkpoint_after_the_first_target_is_of_no_use():
     demand = nex_demand(targets={"historical": [1990, 2010]}, checkpoints={"historical": [1990]})
-    legs = lay_out(demand, {"historical": NEX["historical"]})
-    assert legs.steps["historical"][0].before is None
-    assert legs.steps["historical"][0].year == 1961
+    branches = lay_out(demand, {"historical": NEX["historical"]})
+    assert branches.steps["historical"][0].before is None
+    assert branches.steps["historical"][0].year == 1961
 
 
 def test_a_long_file_is_read_in_slices_that_wait_for_each_other():
     files = {"historical": [file_of("historical", 1850, 2000)]}
     demand = Demand(30, "historical", 2000, {"historical": [1985]}, slice_years=8)
-    legs = lay_out(demand, files)
-    Replay(demand, files, legs)
-    years = [(r.slice.first_year, r.slice.last_year) for r in legs.reads]
+    branches = lay_out(demand, files)
+    Replay(demand, files, branches)
+    years = [(r.slice.first_year, r.slice.last_year) for r in branches.reads]
     assert years == [(1956, 1963), (1964, 1971), (1972, 1979), (1980, 1985)]
-    assert [r.after for r in legs.reads] == [None, 0, 1, 2]
-    assert [r.first_use[1] for r in legs.reads] == [0, 8, 16, 24]
+    assert [r.after for r in branches.reads] == [None, 0, 1, 2]
+    assert [r.first_use[1] for r in branches.reads] == [0, 8, 16, 24]
 
 
 def test_a_year_from_december_to_november_needs_two_files():
@@ -437,9 +441,9 @@ def test_a_year_from_december_to_november_needs_two_files():
         ]
     }
     demand = Demand(5, "historical", 2005, {"historical": [1971]}, slice_years=10)
-    legs = lay_out(demand, files)
-    Replay(demand, files, legs)
-    years = [(r.slice.first_year, r.slice.last_year) for r in legs.reads]
+    branches = lay_out(demand, files)
+    Replay(demand, files, branches)
+    years = [(r.slice.first_year, r.slice.last_year) for r in branches.reads]
     assert years == [(1967, 1969), (1969, 1971)]
     sources = year_sources(demand.trunk, demand.last_historical_year, files)
     assert sources["historical", 1969] == tuple(files["historical"])
@@ -453,8 +457,8 @@ def test_history_gives_no_year_after_its_last_and_a_scenario_none_before():
     }
     demand = Demand(5, "historical", 2014, {"historical": [], "ssp245": [2016]})
     sources = year_sources(demand.trunk, demand.last_historical_year, files)
-    assert {y for leg, y in sources if leg == "historical"} == set(range(2010, 2015))
-    assert {y for leg, y in sources if leg == "ssp245"} == set(range(2015, 2026))
+    assert {y for branch, y in sources if branch == "historical"} == set(range(2010, 2015))
+    assert {y for branch, y in sources if branch == "ssp245"} == set(range(2015, 2026))
 
 
 def test_a_gap_neither_enters_nor_leaves():

@@ -130,7 +130,7 @@ def test_the_nex_archive_from_1951_gives_121_normals_from_150_openings():
 
 def test_each_scenario_has_targets_of_its_own_and_shares_history():
     one = plan(BOTH, scenarios=["ssp245", "ssp585"])
-    assert {leg: len(ts) for leg, ts in targets_of(one).items()} == {
+    assert {branch: len(ts) for branch, ts in targets_of(one).items()} == {
         "historical": 36,
         "ssp245": 86,
         "ssp585": 86,
@@ -277,10 +277,10 @@ def test_a_year_that_two_experiments_share_is_not_incomplete():
     one = plan(series_of(HADGEM2), scenarios=["rcp45", "rcp85"], targets="1980-2040")
     assert one.notes == ()
     assert one.opens == one.files == 4
-    jobs = {(job.leg, job.window.last_year): job.sources for _, job in one.jobs}
-    for leg, target in (("historical", 2005), ("rcp45", 2006), ("rcp85", 2006)):
-        of_2005 = next(s for s in jobs[leg, target] if s.year == 2005)
-        scenario = "rcp45" if leg == "historical" else leg
+    jobs = {(job.branch, job.window.last_year): job.sources for _, job in one.jobs}
+    for branch, target in (("historical", 2005), ("rcp45", 2006), ("rcp85", 2006)):
+        of_2005 = next(s for s in jobs[branch, target] if s.year == 2005)
+        scenario = "rcp45" if branch == "historical" else branch
         assert of_2005.experiment == f"historical+{scenario}"
         assert [f.path for f in of_2005.files] == [
             "pr/historical_197912-200511.nc", f"pr/{scenario}_200512-205011.nc"
@@ -412,7 +412,7 @@ LEAST = (2 * 18 + 2 * 1 * 4 + 8) * DAYS
         ({"run": {"lookahead": 10}}, None, True, RING + 7 * 4 * DAYS),
         ({"run": {"cores_per_variable": 8}}, None, True, RING + 6 * 4 * DAYS),
         ({"scenarios": []}, None, True, RING),
-        ({"scenarios": ["ssp245", "ssp585"]}, None, True, 2 * RING),  # a ring for each leg
+        ({"scenarios": ["ssp245", "ssp585"]}, None, True, 2 * RING),  # a ring for each branch
         ({"scenarios": ["ssp245", "ssp585"]}, Limits(2 * RING), False, 2 * NO_RING),
         ({"run": {"lookahead": 10}}, Limits(threads=64), True, RING + (9 * 18 + 7 * 4) * DAYS),
     ],
@@ -423,7 +423,7 @@ def test_the_window_stays_in_memory_if_it_fits_in_half_of_a_worker(
     one = plan(BOTH, limits=limits, **changes)
     chain = only(one)
     assert (chain.memory.keeps_ring, chain.memory.n_bytes) == (keeps_ring, projected)
-    again = [b for r in chain.legs.reads for b in r.blocks if b.again]
+    again = [b for r in chain.branches.reads for b in r.blocks if b.again]
     assert bool(again) is not keeps_ring
 
 
@@ -461,7 +461,7 @@ def test_long_files_are_read_in_slices_of_a_tenth_of_a_workers_memory():
         targets=2000,
         limits=Limits(memory_per_worker=10 * 7 * 4 * DAYS),
     )
-    slices = [r.slice for r in only(one).legs.reads if not r.blocks[0].again]
+    slices = [r.slice for r in only(one).branches.reads if not r.blocks[0].again]
     assert [(s.first_year, s.last_year) for s in slices] == [
         (1971, 1977),
         (1978, 1984),
@@ -566,8 +566,8 @@ def test_a_hash_tells_which_of_two_overlapping_files_gives_a_year():
 def test_the_hash_of_a_saved_sum_is_of_its_window_and_the_cells():
     chain = only(plan(targets="1990-2020"))
     same = only(plan(targets=2000, min_years=20, output={"count": True, "compression_level": 0}))
-    for leg, year in (("historical", 2000), ("ssp245", 2020)):
-        assert chain.carry_hash(leg, year) == same.carry_hash(leg, year)
+    for branch, year in (("historical", 2000), ("ssp245", 2020)):
+        assert chain.carry_hash(branch, year) == same.carry_hash(branch, year)
     assert chain.carry_hash("historical", 2000) != chain.carry_hash("historical", 2001)
     touched = [replace(f, mtime_ns=8) if f.start[0] == 1990 else f for f in NEX.files]
     for other, years in (
@@ -577,8 +577,8 @@ def test_the_hash_of_a_saved_sum_is_of_its_window_and_the_cells():
         (plan(series_of(touched)), [1989, 2020]),  # windows without 1990
     ):
         for year in (1989, 1990, 2014, 2019, 2020):
-            leg = "historical" if year <= 2014 else "ssp245"
-            alike = only(other).carry_hash(leg, year) == chain.carry_hash(leg, year)
+            branch = "historical" if year <= 2014 else "ssp245"
+            alike = only(other).carry_hash(branch, year) == chain.carry_hash(branch, year)
             assert alike is (year in years)
 
 
@@ -589,7 +589,7 @@ def test_a_plan_is_equal_to_itself_made_again():
     assert hash(one) == hash(other)
     assert one.digest == other.digest
     assert paths_of(one) == paths_of(other)
-    assert [c.legs for c in one.chains] == [c.legs for c in other.chains]
+    assert [c.branches for c in one.chains] == [c.branches for c in other.chains]
     assert one != "a plan"
 
 
@@ -669,7 +669,7 @@ def test_a_plan_goes_on_from_the_checkpoints_of_its_own_chain():
             }
         ),
     )
-    first = only(plan(done=done)).legs.steps["ssp245"][0]
+    first = only(plan(done=done)).branches.steps["ssp245"][0]
     assert (first.year, first.restores, first.before.year) == (2046, True, 2045)
 
 
@@ -754,7 +754,7 @@ def test_a_chain_knows_what_its_tasks_need():
 
 def test_a_job_says_where_each_year_comes_from():
     (job,) = (job for _, job in plan(targets=2016).jobs)
-    assert (job.leg, job.window.first_year, job.window.last_year) == ("ssp245", 1987, 2016)
+    assert (job.branch, job.window.first_year, job.window.last_year) == ("ssp245", 1987, 2016)
     assert [s.year for s in job.sources] == list(range(1987, 2017))
     assert [s.experiment for s in job.sources] == ["historical"] * 28 + ["ssp245"] * 2
     assert [f.path for f in job.sources[-1].files] == ["pr/ssp245/pr_2016-2016.nc"]
@@ -762,10 +762,10 @@ def test_a_job_says_where_each_year_comes_from():
 
 
 def test_years_of_a_bad_archive_stay_in_their_scenario():
-    # Each leg has its own gaps; a year that one scenario lacks is not taken from another.
+    # Each branch has its own gaps; a year that one scenario lacks is not taken from another.
     files = [f for f in BOTH.files if (f.scenario, f.start[0]) != ("ssp245", 2030)]
     one = plan(series_of(files), scenarios=["ssp245", "ssp585"], targets=2040)
-    there = {job.leg: {s.year: s.files for s in job.sources} for _, job in one.jobs}
+    there = {job.branch: {s.year: s.files for s in job.sources} for _, job in one.jobs}
     assert there["ssp245"][2030] == ()
     assert [f.scenario for f in there["ssp585"][2030]] == ["ssp585"]
     assert one.notes == ("M/r1i1p1f1/gn/pr: gap: no file of ssp245 for 2030",)

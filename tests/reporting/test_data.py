@@ -74,8 +74,8 @@ def opened(result: RunResult) -> Iterator[Callable[..., xr.DataArray]]:
         dataset.close()
 
 
-def place(field: Field, leg: str, target: int) -> int:
-    return field.normals.index((leg, target))
+def place(field: Field, branch: str, target: int) -> int:
+    return field.normals.index((branch, target))
 
 
 # ---------------------------------------------------------------- numbers
@@ -91,8 +91,8 @@ def test_regional_means_are_weighted_with_the_cosine_of_latitude(
     yearly = normals.mean("dayofyear").weighted(np.cos(np.radians(normals.lat)))
     expected = yearly.mean(["lat", "lon"]).compute() - KELVIN
     for target in expected.target_year.values.tolist():
-        leg = "historical" if target <= LAST_HISTORICAL else scenario
-        found = own.means[place(own, leg, target), 0]
+        branch = "historical" if target <= LAST_HISTORICAL else scenario
+        found = own.means[place(own, branch, target), 0]
         assert found == pytest.approx(float(expected.sel(target_year=target)), abs=2e-4)
 
 

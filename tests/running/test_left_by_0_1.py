@@ -46,7 +46,7 @@ def test_a_run_that_version_0_1_left_goes_on_from_its_checkpoint(output_format: 
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*/pr_day_*") if p.is_file()}
     resumed = run(workflow(output_format), serial=True, report=told.append)
     assert resumed.ok
-    assert "resuming: 10 of 12 normals are there already; 1 leg starts from a checkpoint" in told
+    assert "resuming: 10 of 12 normals are there already; 1 branch starts from a checkpoint" in told
     assert (resumed.audit.opens, resumed.plan.opens) == (6, 6), "3 years that enter, 3 that leave"
     assert {p: p.stat().st_mtime_ns for p in before} == before, "nothing is made again"
     assert run(workflow(output_format, "fresh"), serial=True).ok

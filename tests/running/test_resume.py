@@ -169,12 +169,12 @@ def test_a_run_starts_from_the_newest_checkpoint(
     told: list[str] = []
     result = run(flow(archive, out), serial=True, report=told.append)
     assert result.ok
-    steps = result.plan.chains[0].legs.steps["ssp245"]
+    steps = result.plan.chains[0].branches.steps["ssp245"]
     assert [s.year for s in steps] == [2021, 2022, 2023, 2024]
     assert steps[0].restores
     # 2021-2024 enter, 2016-2019 leave.
     assert result.audit.opens == result.plan.opens == 8
-    assert any("1 leg starts from a checkpoint" in line for line in told)
+    assert any("1 branch starts from a checkpoint" in line for line in told)
 
 
 @pytest.mark.slow
