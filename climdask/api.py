@@ -24,7 +24,7 @@ def report(
     Args:
         out: output folder of a run, done or not.
         file: the HTML file; ``report.html`` in the output folder if left out.
-        tell: is told, line by line, how far it is.
+        tell: receives, line by line, how far it is.
 
     Returns:
         The file.

@@ -94,7 +94,10 @@ def _options(sub: Parser) -> list[argparse.Action]:
         ),
         sub.add_argument("--report", action="store_true", help="write report.html when it is done"),
         sub.add_argument(
-            "--log", type=_path, metavar="FILE", help="append all that is told, with date and time"
+            "--log",
+            type=_path,
+            metavar="FILE",
+            help="append all that is printed, with date and time",
         ),
         sub.add_argument(
             "--performance-report", type=_path, metavar="FILE.html", help="keep Dask's own report"

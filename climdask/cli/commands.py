@@ -32,7 +32,7 @@ from climdask.plaintext import command, printable, quantity
 from climdask.running.cancelling import Cancelling
 from climdask.running.results import RunResult
 from climdask.running.submission import Submission, batch_profile, check_node, stopping, submit
-from climdask.running.submitview import await_start, take_back, told, waiting, waiting_line
+from climdask.running.submitview import await_start, described, take_back, waiting, waiting_line
 from climdask.settings.profiles import BatchProfile, SlurmRunnerProfile, load_profile
 from climdask.settings.workflow import Workflow, load, schema
 
@@ -116,7 +116,7 @@ def _submit(arguments: Namespace) -> int:
     submission, made = submit(workflow, profile, passed_on(arguments))
     for note in (*made.notes, *made.failures.values()):
         _print(f"note: {note}")
-    for line in told(submission, made):
+    for line in described(submission, made):
         _print(line)
     if arguments.wait is None:
         return EXIT_DONE
@@ -184,9 +184,9 @@ def _end(result: RunResult) -> int:
     width = None if sys.stdout.isatty() else 10_000
     _tell_end(result, SafeConsole(highlight=False, width=width))
     kept = SafeConsole(highlight=False, width=10_000, file=io.StringIO(), color_system=None)
-    with kept.capture() as told:
+    with kept.capture() as captured:
         _tell_end(result, kept)
-    for line in told.get().splitlines():
+    for line in captured.get().splitlines():
         log(line.rstrip())
     return result.exit_code
 

@@ -43,7 +43,7 @@ def end_process(code: int) -> None:
     2. Workers that were interrupted while they started may ignore SIGTERM; multiprocessing waits
        for its children for ever, so they are killed first.
     3. An interrupted command leaves threads that nobody waits for; it ends without Python's exit,
-       and what still fails in them is not told.
+       and what still fails in them is not reported.
     """
     _ignore_signals()
     for stream in (sys.stdout, sys.stderr):

@@ -50,7 +50,7 @@ class WindowStatistic(Protocol):
         """Return arrays that hold a state."""
 
     def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> State:
-        """Return the state that :meth:`save` told, to the last bit."""
+        """Return the state that :meth:`save` returned, to the last bit."""
 
     def n_bytes(self, state: State) -> int:
         """Return the bytes of a state."""

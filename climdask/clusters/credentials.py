@@ -51,7 +51,7 @@ class Credentials:
 
     @classmethod
     def at(cls, paths: Mapping[str, str]) -> Credentials:
-        """Return what :attr:`paths` told."""
+        """Return what :attr:`paths` returned."""
         return cls(*(Path(paths[name]) for name in ("ca_file", "cert", "key")))
 
 

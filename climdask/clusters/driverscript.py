@@ -30,8 +30,8 @@ def driver_script(
         command: what ``climdask`` is called with in the job; a time to stop after is added.
 
     The run stops itself some time before the walltime, counted from the start of the script:
-    ``sbatch --signal`` may come a minute early, is SLURM's alone, and would have to be told from
-    the SIGTERM of scancel, after which no job may follow.
+    ``sbatch --signal`` may come a minute early, is SLURM's alone, and looks like the SIGTERM
+    of scancel, after which no job may follow.
 
     Raises:
         UserError: dask-jobqueue is not installed, a key is wrong, or a path has a control

@@ -91,7 +91,7 @@ class JobCluster:
             ClusterError: the batch system refuses a job.
         """
         wanted = max(1, min(self.profile.jobs, math.ceil(workers / self.profile.processes)))
-        for self.wanted in sorted({1, wanted}):  # one first: a refusal is told once
+        for self.wanted in sorted({1, wanted}):  # one first: a refusal is reported once
             if words := self._submit():
                 raise ClusterError(f"{system_of(self.profile.kind).title} refuses the job\n{words}")
 
@@ -129,7 +129,7 @@ class JobCluster:
     # ------------------------------------------------------------ keeping jobs
 
     def keep(self, stop: threading.Event) -> None:
-        """Replace jobs that are lost, until told to stop."""
+        """Replace jobs that are lost, until asked to stop."""
         while not stop.wait(LOOK_INTERVAL):
             try:
                 self._keep()
@@ -218,8 +218,8 @@ def open_jobs(
         profile: describes the jobs.
         folder: the output folder, held by this run.
         run_id: names the run's folder of credentials and logs.
-        progress: is told of jobs and why they wait.
-        report: is told lines for the user.
+        progress: receives the jobs and why they wait.
+        report: receives lines for the user.
 
     Raises:
         ClusterError: the batch system, the scheduler or the credentials cannot be used.

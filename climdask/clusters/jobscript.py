@@ -1,4 +1,4 @@
-"""Job scripts: what a batch system is told of a job, through dask-jobqueue's classes.
+"""Job scripts: what a batch system is given for a job, through dask-jobqueue's classes.
 
 All of it follows from the profile; nothing is submitted here, and nothing needs the batch system
 to be installed.

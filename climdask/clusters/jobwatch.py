@@ -39,14 +39,14 @@ class WorkerJob:
         name: of its Dask worker, or of its workers with a number after it.
         id: of the batch system.
         submitted: on the monotonic clock, in seconds.
-        born: whether a worker of it ever came.
+        started: whether a worker of it ever came.
         missing: since when it has had no worker.
     """
 
     name: str
     id: str
     submitted: float
-    born: bool = False
+    started: bool = False
     missing: float | None = None
 
     def has(self, worker: str) -> bool:
@@ -60,9 +60,9 @@ class JobWatch:
 
     Attributes:
         progress: whose ``jobs`` and ``note`` are kept here.
-        report: is told lines for the user.
+        report: receives lines for the user.
         ask: the batch system's answer about jobs; None if it is not asked.
-        pending_after: seconds in the queue until the user is told why.
+        pending_after: seconds in the queue until the user is reported why.
         logs: folder of the jobs' logs.
         jobs: those that are wanted, by name.
         lost: those whose end is not explained yet, by id.
@@ -85,7 +85,7 @@ class JobWatch:
     fatal: str = ""
     asked: float = float("-inf")
     done: int = -1
-    told: str = ""
+    reported: str = ""
 
     def submitted(self, name: str, job_id: str, now: float) -> None:
         """Note a job that was submitted."""
@@ -95,15 +95,15 @@ class JobWatch:
     @property
     def any_born(self) -> bool:
         """Whether a worker is there."""
-        return any(job.born and job.missing is None for job in self.jobs.values())
+        return any(job.started and job.missing is None for job in self.jobs.values())
 
     def look(self, workers: Collection[str], now: float) -> list[WorkerJob]:
         """Take over which workers are there; return the jobs to replace."""
         for job in list(self.jobs.values()):
             if any(job.has(worker) for worker in workers):
-                job.born, job.missing = True, None
+                job.started, job.missing = True, None
                 self.progress.jobs[job.id] = "running"
-            elif job.born and job.missing is None:
+            elif job.started and job.missing is None:
                 job.missing = now
         ended = self._question(now)
         gone = [
@@ -140,9 +140,9 @@ class JobWatch:
 
     def _question(self, now: float) -> list[WorkerJob]:
         """Ask about jobs that have no worker, if it is time; return those that have ended."""
-        waiting = [job for job in self.jobs.values() if not job.born]
+        waiting = [job for job in self.jobs.values() if not job.started]
         if not waiting:
-            self.progress.note = self.told = ""
+            self.progress.note = self.reported = ""
         late = [job for job in waiting if now - job.submitted >= self.pending_after]
         if self.ask is None or now - self.asked < ASK_INTERVAL or not (late or self.lost):
             return []
@@ -185,8 +185,8 @@ class JobWatch:
         ]
         self.progress.note = "in the queue: " + "; ".join(parts) if parts else ""
         what = str({reason: [job.id for job in jobs] for reason, jobs in reasons.items()})
-        if parts and what != self.told:
-            self.told = what
+        if parts and what != self.reported:
+            self.reported = what
             self.report(f"note: {self.progress.note}")
 
     def _unborn(self, job: WorkerJob, state: str, reason: str) -> None:
@@ -194,7 +194,7 @@ class JobWatch:
         said = f"job {job.id} ended before its worker came"
         if state:
             said += f" ({state}, {reason})" if reason not in ("", "None") else f" ({state})"
-        if state in _BLAMELESS or any(other.born for other in self.jobs.values()):
+        if state in _BLAMELESS or any(other.started for other in self.jobs.values()):
             self.report(f"note: {said}; see its log in {self.logs}")
             return
         self.fatal = f"{said}\n{log_end(self.logs, job.id)}"

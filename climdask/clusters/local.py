@@ -55,7 +55,7 @@ WORKER_SETTINGS = {
 
 # Ctrl-C, the end of a terminal, and a batch system that ends a job reach every process; the run
 # alone answers, and closes its workers.
-DEAF = """
+IGNORE_SIGNALS = """
 import signal
 
 def dask_setup(worker):
@@ -157,7 +157,7 @@ def open_cluster(profile: Profile, limits: Limits) -> Iterator[distributed.Clien
         **local_settings(),
         "distributed.dashboard.link": with_secret(secret),
         **scheduler_settings(profile.dashboard),
-        "distributed.worker.preload": [DEAF],
+        "distributed.worker.preload": [IGNORE_SIGNALS],
         **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in ALLOCATION.items()},
     }
     settings["temporary-directory"] = str(private_folder(_scratch(profile)))
@@ -201,7 +201,7 @@ def _local_cluster(
         security=security,
         dashboard_address=dashboard_address(profile.dashboard),
         scheduler_kwargs={"dashboard": profile.dashboard != "off", "http_prefix": secret},
-        # What fails is told by the run itself, once and without tracebacks.
+        # What fails is reported by the run itself, once and without tracebacks.
         silence_logs=logging.CRITICAL,
     )
 

@@ -62,8 +62,8 @@ class _Behind(Router):  # type: ignore[misc]
     def find_handler(
         self, request: HTTPServerRequest, **keywords: Any
     ) -> HTTPMessageDelegate | None:
-        told = request.path.strip("/").partition("/")[0]
-        if not hmac.compare_digest(told.encode(), self.secret.encode()):
+        given = request.path.strip("/").partition("/")[0]
+        if not hmac.compare_digest(given.encode(), self.secret.encode()):
             return None
         found: HTTPMessageDelegate | None = self.pages.find_handler(request, **keywords)
         return found

@@ -38,7 +38,7 @@ from climdask.clusters.credentials import (
 from climdask.clusters.jobqueue import free_port, undisturbed
 from climdask.clusters.local import (
     ALLOCATION,
-    DEAF,
+    IGNORE_SIGNALS,
     batch_limits,
     dashboard_address,
     scheduler_settings,
@@ -127,7 +127,7 @@ class Meeting:
         path = self.folder / f"{role}.json"
         atomically(path, lambda temporary: write_private(temporary, text))
 
-    def hear(self, role: str, patience: float = PATIENCE) -> dict[str, Any]:
+    def wait_for(self, role: str, patience: float = PATIENCE) -> dict[str, Any]:
         """Wait for what a rank tells.
 
         Raises:
@@ -144,7 +144,7 @@ class Meeting:
         raise ClusterError(f"cluster: the {role} did not appear within {patience:g} s")
 
     def end(self) -> None:
-        """Remove what was told."""
+        """Remove what was left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -161,7 +161,7 @@ def gathered(
         profile: the cluster profile.
         folder: the output folder, held by this run.
         run_id: names the run's folder of credentials and logs.
-        progress: is told where the scheduler is.
+        progress: receives where the scheduler is.
 
     Raises:
         ClusterError: this is no rank of a srun, or the others do not come.
@@ -174,7 +174,7 @@ def gathered(
     try:
         credentials = site or temporary_credentials(folder.tls(run_id))
         meeting.tell("driver", {"logs": str(logs), **credentials.paths})
-        found = meeting.hear("scheduler")
+        found = meeting.wait_for("scheduler")
         progress.scheduler = found["address"]
         with (
             dask.config.set({"distributed.dashboard.link": found["link"]}),
@@ -235,12 +235,12 @@ def serve(profile: SlurmRunnerProfile, folder: OutputFolder, rank: Rank) -> int:
     """Be the scheduler or a worker until the driver has done; return the exit code."""
     meeting = Meeting.of(folder, rank)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends at once and says nothing
-    told = meeting.hear("driver")
+    facts = meeting.wait_for("driver")
     # From here the driver alone answers signals; when it leaves, so do the others.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _log_to(Path(told["logs"]) / f"{rank.role}-{rank.number}.log")
-    security = Credentials.at(told).security
+    _log_to(Path(facts["logs"]) / f"{rank.role}-{rank.number}.log")
+    security = Credentials.at(facts).security
     with dask.config.set(_settings(profile)):
         if rank.role == "scheduler":
             return asyncio.run(_schedule(profile, meeting, security))
@@ -253,7 +253,7 @@ def _settings(profile: SlurmRunnerProfile) -> dict[str, Any]:
     return {
         "temporary-directory": str(private_folder(scratch)),
         **scheduler_settings(profile.dashboard),
-        "distributed.worker.preload": [DEAF],
+        "distributed.worker.preload": [IGNORE_SIGNALS],
         **{f"distributed.nanny.pre-spawn-environ.{key}": n for key, n in ALLOCATION.items()},
     }
 
@@ -319,7 +319,7 @@ async def _work(
 ) -> int:
     limits = batch_limits(profile, rank.workers)
     nanny = distributed.Nanny(
-        meeting.hear("scheduler")["address"],
+        meeting.wait_for("scheduler")["address"],
         nthreads=limits.threads,
         memory_limit=limits.memory_per_worker,
         name=f"rank-{rank.number}",

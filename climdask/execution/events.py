@@ -78,5 +78,5 @@ def packed(event: Event | Work) -> dict[str, Any]:
 
 
 def unpacked(content: Mapping[str, Any]) -> Event | Work:
-    """Return the event that :func:`packed` told."""
+    """Return the event that :func:`packed` made."""
     return Event(**content) if "kind" in content else Work(**content)

@@ -345,10 +345,10 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Handed) ->
     target, paths = job.window.last_year, tuple(f.path for f in job.files)
     if isinstance(carry, Superseded):
         return Written(job.branch, target, paths, _bytes(spec, context, job), None)
-    with context.access.working("write", spec.id, job.branch, target) as told:
+    with context.access.working("write", spec.id, job.branch, target) as line:
         if gaps := _write_regions(spec, context, job, carry):
-            told["gaps"] = gaps
-        told["bytes"] = n_bytes = _bytes(spec, context, job)
+            line["gaps"] = gaps
+        line["bytes"] = n_bytes = _bytes(spec, context, job)
     return Written(job.branch, target, paths, n_bytes, len(carry.years))
 
 

@@ -34,7 +34,7 @@ from climdask.plaintext import quantity
 
 MAX_DEATHS = 3  # of readers of one file in one run
 
-# By run: who is told of each line that this process adds to the run's trace.
+# By run: who receives each line that this process adds to the run's trace.
 listeners: dict[str, Callable[[Mapping[str, Any]], object]] = {}
 
 
@@ -204,7 +204,7 @@ class FileAccess:
             "seconds": round(time.monotonic() - began, 4),
             **more,
         }
-        with suppress(OutputError):  # a full disk is told by what needs it
+        with suppress(OutputError):  # a full disk is reported by what needs it
             append_line(self._trace_file(), content)
         self._tell(content)
 

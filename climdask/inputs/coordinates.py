@@ -1,7 +1,7 @@
 """Coordinates of an input file: which dimension is what, and the values, unpacked, as CF says.
 
 A dimension is time, latitude or longitude by the units, standard name or name of its coordinate
-variable (CF 4.1, 4.2, 4.4). What is neither is told with its reason: a level, stations, a
+variable (CF 4.1, 4.2, 4.4). What is neither is reported with its reason: a level, stations, a
 curvilinear grid, or units that no latitude or longitude has.
 """
 
@@ -172,7 +172,7 @@ def _odd_dimension(
         )
     what = f'units "{units}"' if coordinate is not None else "no coordinate variable"
     return InconsistentFile(
-        f"{head} and {what}; expected time, latitude and longitude only, told by units such as "
+        f"{head} and {what}; expected time, latitude and longitude only, known by units such as "
         '"degrees_north": correct its units if it is one of these, or choose one index of it '
         f"first (ncks -d {dim},0 IN OUT)"
     )
@@ -234,7 +234,7 @@ def _is_level(dim: str, attributes: Mapping[str, Any], units: str) -> bool:
 
 
 def grid_of(path: Path, dataset: Any, layout: Layout) -> tuple[Grid, tuple[str, ...]]:
-    """Return the grid, unpacked, and what is to be told of it.
+    """Return the grid, unpacked, and what is to be said of it.
 
     Raises:
         InconsistentFile: a coordinate is missing, out of range, or a latitude is there twice.

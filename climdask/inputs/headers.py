@@ -56,7 +56,7 @@ class Header:
         scalars: scalar coordinates of the variable.
         provenance: global attributes worth keeping (institution, source, license, ...).
         chunk_bytes: of one chunk on disk, undone; 0 where there are no chunks.
-        notes: what is to be told of the file.
+        notes: what is to be said of the file.
     """
 
     path: str

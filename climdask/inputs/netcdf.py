@@ -156,7 +156,7 @@ def _header(path: Path, dataset: Any, variable: str) -> Header:
     var, time = dataset.variables[variable], dataset.variables[layout.time]
     stored = attributes_of(var)
     calendar = calendar_of(path, layout.time, attributes_of(time))
-    Decoder(var.dtype, stored, where=f"{path}: {variable}")  # attributes are told before a read
+    Decoder(var.dtype, stored, where=f"{path}: {variable}")  # attributes are reported before a read
     grid, notes = grid_of(path, dataset, layout)
     return Header(
         path=str(path),

@@ -1,4 +1,4 @@
-"""Values that cannot be: fill values that a file does not declare, told in time."""
+"""Values that cannot be: fill values that a file does not declare, reported in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from climdask.inputs.headers import Header, is_temperature
 
 # No quantity of a climate model is so large in any unit that models use.
 _HUGE = 1e19
-# What programs write for missing; told only if it lies far from all other values.
+# What programs write for missing; reported only if it lies far from all other values.
 _SENTINELS = np.array(
     [s * v for v in (999, 999.9, 9999, 9999.9, 99999, 999999, 32767, 32768) for s in (-1, 1)],
     dtype=np.float32,
@@ -23,7 +23,7 @@ _SENTINELS = np.array(
 # Names that promise a temperature on a scale; only those have absolute zero for a bound.
 _NEAR_SURFACE = {"tas", "tasmax", "tasmin", "ts", "tos", "sst"}
 _ON_SCALE = {"air_temperature", "surface_temperature", "sea_surface_temperature"}
-# Kelvin. Beyond the second, a temperature near the surface is told if it lies apart.
+# Kelvin. Beyond the second, a temperature near the surface is reported if it lies apart.
 _ZERO, _HOT, _HOTTEST = -0.01, 400.0, 5000.0
 
 

@@ -56,6 +56,6 @@ def check_headers(
                 problems.append(str(error))
         if problems:
             more = len(problems) - NAMED
-            told = [*problems[:NAMED], *([f"and {more} more files"] if more > 0 else [])]
-            checked[series.id] = DataError("\n".join(told))
+            named = [*problems[:NAMED], *([f"and {more} more files"] if more > 0 else [])]
+            checked[series.id] = DataError("\n".join(named))
     return checked

@@ -54,8 +54,8 @@ def read_years(
         selection: the cells of a block.
         years: the years to read, in order; the file may hold more, and may lack some inside.
         claim: first and last date by the file's name, if the name says them.
-        slow: is told why the file is read through netCDF4, if it is.
-        decoded: is told the bytes of values that were decoded, also those of no use.
+        slow: receives why the file is read through netCDF4, if it is.
+        decoded: receives the bytes of values that were decoded, also those of no use.
         missing_values: values that mean missing although the file does not say so.
 
     Returns:

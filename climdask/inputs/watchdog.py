@@ -1,8 +1,8 @@
 """A bound for open files: a damaged one can make the HDF5 library loop for ever.
 
 Such a loop holds Python's global lock, so no Python code of this process can end it. The timer of
-faulthandler is a thread in C, which needs no lock: it ends the process. What happened is told by
-a small process beside it, unless this one is a worker, whose driver tells.
+faulthandler is a thread in C, which needs no lock: it ends the process. What happened is reported
+by a small process beside it, unless this one is a worker, whose driver tells.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class _Watchdog:
 
 
 def _teller() -> subprocess.Popen[bytes] | None:
-    """Start the process that tells, deaf to signals of the terminal; it ends with this one."""
+    """Start the process that tells, ignoring signals of the terminal; it ends with this one."""
     try:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _TELLER],

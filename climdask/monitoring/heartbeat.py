@@ -67,7 +67,7 @@ class Heartbeat:
         self.state = state
 
     def beat(self) -> None:
-        """Write the status; a disk that is full is told by what needs it more."""
+        """Write the status; a disk that is full is reported by what needs it more."""
         own = (self.run_id, self.state, self.message, self.process, self.job, self.cluster)
         with suppress(OutputError):
             write_status(self.folder, RunStatus(*own, self.progress))
@@ -89,7 +89,7 @@ class Heartbeat:
         self.thread.join()
         self.progress.stop()
         if isinstance(error, KeyboardInterrupt) or (error is not None and self._request()):
-            self.state, self.message = "interrupted", self._request() or "told to stop"
+            self.state, self.message = "interrupted", self._request() or "asked to stop"
         elif error is not None:
             self.state, self.message = "failed", str(error) or type(error).__name__
         self.beat()

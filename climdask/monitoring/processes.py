@@ -16,7 +16,7 @@ import psutil
 
 from climdask.inputs.access import boot_id
 
-# Start times are told in ticks since boot, and the time of boot moves a little with the clock.
+# Start times are given in ticks since boot, and the time of boot moves a little with the clock.
 SAME_START = 5.0  # seconds
 
 
@@ -45,11 +45,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told from all others that ever had its number.
+    """A process, distinct from all others that ever had its number.
 
     Attributes:
         place: the boot of the host and the namespace of process numbers.
-        started: seconds since 1970, as its host told it.
+        started: seconds since 1970, by the clock of its host.
     """
 
     host: str
@@ -64,7 +64,7 @@ class Process:
 
     @classmethod
     def restored(cls, content: Mapping[str, Any]) -> Process:
-        """Return what :attr:`content` told.
+        """Return what :attr:`content` holds.
 
         Raises:
             KeyError, TypeError, ValueError: it is not what a run writes.

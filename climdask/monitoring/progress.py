@@ -52,7 +52,7 @@ class ChainProgress:
 
     @classmethod
     def restored(cls, content: Mapping[str, Any]) -> ChainProgress:
-        """Return what :attr:`content` told; its clock goes on, unless the chain has ended."""
+        """Return what :attr:`content` holds; its clock goes on, unless the chain has ended."""
         kept = {key: content[key] for key in _KEPT}
         row = cls(**kept | {"at": (content["at"][0], content["at"][1])})
         if content["elapsed"]:
@@ -65,8 +65,8 @@ class ChainProgress:
     def content(self) -> dict[str, Any]:
         """All of it, for JSON; elapsed and ETA in seconds."""
         eta = None if self.eta is None else round(self.eta, 1)
-        told = {key: getattr(self, key) for key in _KEPT} | {"at": list(self.at)}
-        return told | {"elapsed": round(self.elapsed, 1), "eta": eta}
+        facts = {key: getattr(self, key) for key in _KEPT} | {"at": list(self.at)}
+        return facts | {"elapsed": round(self.elapsed, 1), "eta": eta}
 
     def take(self, event: Event) -> None:
         """Take over an event of this chain."""
@@ -163,11 +163,11 @@ class RunProgress:
 
     @classmethod
     def restored(cls, content: Mapping[str, Any]) -> RunProgress:
-        """Return what :attr:`content` told; its clock goes on."""
+        """Return what :attr:`content` holds; its clock goes on."""
         rows = [ChainProgress.restored(row) for row in content["chains"]]
-        told = {key: content[key] for key in ("dashboard", "scheduler", "jobs", "note", "tunnel")}
+        facts = {key: content[key] for key in ("dashboard", "scheduler", "jobs", "note", "tunnel")}
         return cls(
-            {row.id: row for row in rows}, **told, work=Work(**content["work"]),
+            {row.id: row for row in rows}, **facts, work=Work(**content["work"]),
             began=time.monotonic() - content["elapsed"],
         )  # fmt: skip
 

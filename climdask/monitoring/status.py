@@ -75,24 +75,27 @@ class RunStatus:
 
     @classmethod
     def restored(cls, content: Mapping[str, Any]) -> RunStatus:
-        """Return what :attr:`content` told.
+        """Return what :attr:`content` holds.
 
         Raises:
             AttributeError, IndexError, KeyError, TypeError, ValueError: no run has written it.
         """
         job = Job(**content["job"]) if content["job"] else None
-        told = {key: content[key] for key in ("run", "state", "message", "cluster")}
-        if not all(isinstance(text, str) for text in told.values()) or told["state"] not in _STATES:
-            raise ValueError(f"run, state, message and cluster are {told}, expected text")
+        facts = {key: content[key] for key in ("run", "state", "message", "cluster")}
+        if (
+            not all(isinstance(text, str) for text in facts.values())
+            or facts["state"] not in _STATES
+        ):
+            raise ValueError(f"run, state, message and cluster are {facts}, expected text")
         jobs = content["jobs"]
         if not all(map(is_job_id, [*jobs, *([job.id] if job else [])])):
             raise ValueError(f"ids of jobs are {[*jobs]}, expected such as 4242")
         if not all(isinstance(state, str) for state in jobs.values()):
             raise ValueError(f"states of jobs are {jobs}, expected text")
         process, progress = Process.restored(content["process"]), RunProgress.restored(content)
-        if told["state"] in ENDED:
+        if facts["state"] in ENDED:
             progress.stop()
-        return cls(**told, process=process, job=job, progress=progress)
+        return cls(**facts, process=process, job=job, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ class Verdict:
     @property
     def content(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        told = {"state": self.state, "alive": self.is_alive, "age": round(self.age, 1)}
-        return self.status.content | told
+        facts = {"state": self.state, "alive": self.is_alive, "age": round(self.age, 1)}
+        return self.status.content | facts
 
     @property
     def headline(self) -> str:
@@ -169,7 +172,7 @@ def read_status(folder: OutputFolder, run_id: str) -> RunStatus:
             status = RunStatus.restored(json.loads(read_regular(path)))
             if status.run != run_id:
                 raise ValueError(f"it is the status of run {status.run}, expected {run_id}")
-            # A run of version 0.1 told it here.
+            # A run of version 0.1 wrote it here.
             status.progress.dashboard = status.progress.dashboard or read_address(folder, run_id)
             return status
         except _UNREADABLE as error:
@@ -227,7 +230,7 @@ def silence(path: Path) -> float:
     return max(0.0, now - path.stat().st_mtime)
 
 
-def bury(status: RunStatus, message: str) -> RunStatus:
+def closed(status: RunStatus, message: str) -> RunStatus:
     """Return the status of a dead run that somebody has cleaned up after."""
     progress = replace(status.progress, jobs={}, note="")
     return replace(status, state="interrupted", message=message, progress=progress)

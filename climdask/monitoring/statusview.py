@@ -35,8 +35,8 @@ def show_status(folder: OutputFolder, run_id: str, *, watch: bool = False) -> Ve
 
 def _picture(verdict: Verdict, width: int, height: int) -> Group:
     status = verdict.status
-    told = [Text(verdict.headline, "bold red" if verdict.exit_code else "bold")]
+    shown = [Text(verdict.headline, "bold red" if verdict.exit_code else "bold")]
     if verdict.is_alive:
         scheduler = f", scheduler {status.progress.scheduler}" if status.progress.scheduler else ""
-        told.append(Text(f"cluster: {status.cluster}{scheduler}"))
-    return Group(*told, table(status.progress, width, height - len(told)))
+        shown.append(Text(f"cluster: {status.cluster}{scheduler}"))
+    return Group(*shown, table(status.progress, width, height - len(shown)))

@@ -59,7 +59,7 @@ def shown(
         stream: where to show it; the standard output by default.
         in_job: whether the stream is that of a batch job.
 
-    The dashboard's address is told only where the user alone reads it, and in no log.
+    The dashboard's address is shown only where the user alone reads it, and in no log.
     """
     stream = stream or sys.stdout
     with ExitStack() as views:
@@ -126,20 +126,20 @@ def _rows(rows: Sequence[ChainProgress], width: int) -> Table:
 def _foot(progress: RunProgress) -> list[Text]:
     """Return what is below the chains: totals, how fast it goes, addresses, failures."""
     if progress.ended:
-        told = [Text(f"{progress.totals}; elapsed {clock(progress.elapsed)}", "bold")]
-        told.append(Text(progress.work.on_average(progress.elapsed)))
+        shown = [Text(f"{progress.totals}; elapsed {clock(progress.elapsed)}", "bold")]
+        shown.append(Text(progress.work.on_average(progress.elapsed)))
     else:
-        told = [Text(f"{progress.totals}; {_clocks(progress)}", "bold"), Text(str(progress.work))]
+        shown = [Text(f"{progress.totals}; {_clocks(progress)}", "bold"), Text(str(progress.work))]
     if progress.jobs:
-        told.append(Text(f"jobs: {jobs(progress)}"))
+        shown.append(Text(f"jobs: {jobs(progress)}"))
     if progress.note and not progress.ended:
-        told.append(Text(progress.note, "yellow"))
+        shown.append(Text(progress.note, "yellow"))
     if progress.dashboard and not progress.ended:
-        told.append(Text(f"dashboard: {progress.dashboard}", "dim"))
+        shown.append(Text(f"dashboard: {progress.dashboard}", "dim"))
     if progress.tunnel and not progress.ended:
-        told.append(Text(f"{TUNNEL}: {progress.tunnel}", "dim"))
+        shown.append(Text(f"{TUNNEL}: {progress.tunnel}", "dim"))
     failures = [Text(f"{name}: {why}", "red") for name, why in progress.failures.items()]
-    return told + failures[:5]
+    return shown + failures[:5]
 
 
 def jobs(progress: RunProgress) -> str:
@@ -219,16 +219,16 @@ def pause(elapsed: float) -> float:
 
 @dataclass
 class _Lines:
-    """The lines of a run that were not told yet.
+    """The lines of a run that were not shown yet.
 
     Attributes:
         private: whether the user alone reads them.
-        told: what was told last of each chain, and of the run.
+        shown: what was shown last of each chain, and of the run.
     """
 
     progress: RunProgress
     private: bool = True
-    told: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    shown: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def new(self) -> list[str]:
         """Return lines for what has changed."""
@@ -252,8 +252,8 @@ class _Lines:
 
     def _is_new(self, what: str, *now: Any) -> bool:
         """Tell whether something has changed; nothing is not worth a line."""
-        changed = any(now) and self.told.get(what) != now
-        self.told[what] = now
+        changed = any(now) and self.shown.get(what) != now
+        self.shown[what] = now
         return changed
 
 

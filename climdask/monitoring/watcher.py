@@ -72,7 +72,7 @@ class ChainWatcher(SchedulerPlugin):  # type: ignore[misc]
         homes: home group by chain, to ask the file tokens why a chain waits.
         files: the files that are open now, bytes decoded and written.
         latest: the last event of each chain and kind.
-        news: those of them that were not told yet.
+        news: those of them that were not shown yet.
     """
 
     def __init__(self, run_id: str, homes: Mapping[str, str]) -> None:

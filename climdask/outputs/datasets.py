@@ -56,5 +56,7 @@ def open_stores(target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
         combine_attrs="drop_conflicts",
         join="override",
     )
-    told = [unpack(part.attrs["provenance"]) for part in parts if "provenance" in part.attrs]
-    return joined.assign_attrs(provenance=pack({y: p for one in told for y, p in one.items()}))
+    provenances = [unpack(part.attrs["provenance"]) for part in parts if "provenance" in part.attrs]
+    return joined.assign_attrs(
+        provenance=pack({y: p for one in provenances for y, p in one.items()})
+    )

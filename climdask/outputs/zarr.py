@@ -203,11 +203,11 @@ def _windows(store: Store, target_years: Iterable[int]) -> str:
 def _holds(old: StoreOnDisk, content: Mapping[str, bytes]) -> bool:
     """Tell whether a store has this content; what else it tells of itself does not matter."""
     wanted = json.loads(content[ROOT])
-    told = {key: old.root["attributes"].get(key) for key in wanted["attributes"]}
-    # The bounds are told at the end, as the provenance is.
+    written = {key: old.root["attributes"].get(key) for key in wanted["attributes"]}
+    # The bounds are written at the end, as the provenance is.
     expected = {k: v for k, v in content.items() if k not in (ROOT, BOUNDS_OBJECT)}
     return (
-        {**old.root, "attributes": told} == wanted
+        {**old.root, "attributes": written} == wanted
         and (old.place / BOUNDS_OBJECT).exists()
         and all(_bytes_of(old.place / key) == bytes_ for key, bytes_ in expected.items())
     )
@@ -269,7 +269,7 @@ def _fixed_objects(store: Store, target_years: Sequence[int]) -> dict[str, bytes
 
 
 def _array(store: Store, variable: CfVariable) -> dict[str, Any]:
-    """Return an array as zarr wants it told; nothing is written into it yet."""
+    """Return an array as zarr wants it described; nothing is written into it yet."""
     storage = store.storage(variable)
     return {
         "shape": variable.values.shape,
@@ -392,10 +392,10 @@ def finish(there: StoreOnDisk, store: Store, normals: Mapping[int, Provenance]) 
         shutil.rmtree(there.place, ignore_errors=True)
         return
     put_bounds(there.place, store, there.target_years, normals)
-    told = {"provenance": pack(normals)}
-    if told.items() <= there.root["attributes"].items():
+    written = {"provenance": pack(normals)}
+    if written.items() <= there.root["attributes"].items():
         return
-    content = _merged(_json(there.root), told | history(_windows(store, normals)))
+    content = _merged(_json(there.root), written | history(_windows(store, normals)))
     atomically(there.place / ROOT, partial(_put, content))
 
 

@@ -121,7 +121,7 @@ def experiments(files: Iterable[InputFile], otherwise: str) -> str:
 def days_lacking(files: Iterable[InputFile], year: int) -> frozenset[tuple[int, int]]:
     """Return the days of ``year`` that none of the files has, by their names."""
     files = tuple(files)
-    if any(f.is_whole(year) for f in files):  # as most are, and quickly told
+    if any(f.is_whole(year) for f in files):  # as most are, and quickly decided
         return frozenset()
     return EVERY_DAY.difference(*(f.days(year) for f in files))
 

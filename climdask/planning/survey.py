@@ -61,8 +61,8 @@ def survey(
     if not chains and all(isinstance(error, PlanError) for error in failures.values()):
         raise next(iter(failures.values()))
     chains.sort(key=lambda chain: chain.id)
-    told = {name: str(error) for name, error in failures.items()}
-    return Plan(workflow, inventory, tuple(chains), told, tuple(notes))
+    failed = {name: str(error) for name, error in failures.items()}
+    return Plan(workflow, inventory, tuple(chains), failed, tuple(notes))
 
 
 def last_historical_year(workflow: Workflow, inventory: Inventory) -> int:

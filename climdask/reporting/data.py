@@ -146,7 +146,7 @@ def collect(
     Args:
         root: output folder of a run.
         map_bytes: that all maps and curves may take together.
-        tell: is told how far it is.
+        tell: receives how far it is.
 
     Raises:
         OutputError: the folder is not the output of a run.

@@ -45,7 +45,7 @@ def write_report(
         out: output folder of a run, done or not.
         file: the HTML file; ``report.html`` in the output folder if left out.
         map_bytes: that all maps may take together; they are coarsened to fit.
-        tell: is told how far it is.
+        tell: receives how far it is.
 
     Returns:
         The file.
@@ -68,20 +68,22 @@ def to_html(data: ReportData) -> str:
         (files("climdask.reporting") / "templates" / "report.html").read_text(encoding="utf-8")
     )
     drawn = document(data.fields, data.timeline)
-    told = {
+    facts = {
         "facts": facts_of(data),
         "has_fields": bool(data.fields),
         "has_timeline": bool(data.timeline.spans),
     }
     title = f"climdask report: {data.root.absolute().name}"
     if not drawn.roots:
-        return page.render(title=title, bokeh_css="", bokeh_js="", plot_script="", roots={}, **told)
+        return page.render(
+            title=title, bokeh_css="", bokeh_js="", plot_script="", roots={}, **facts
+        )
     return str(
-        file_html(drawn, resources=INLINE, title=title, template=page, template_variables=told)
+        file_html(drawn, resources=INLINE, title=title, template=page, template_variables=facts)
     )
 
 
-# ---------------------------------------------------------------- what is told in words
+# ---------------------------------------------------------------- what is said in words
 
 
 def facts_of(data: ReportData) -> dict[str, Any]:
@@ -235,11 +237,11 @@ def _inputs(data: ReportData) -> list[tuple[Any, ...]]:
             own.setdefault(key, set()).update(years)
     rows = []
     for chain, inputs in data.manifest.get("inputs", {}).items():
-        told = "; ".join(
+        facts = "; ".join(
             f"{scenario}: {'no version' if version == 'none' else f'v{version}'} "
             f"({run_lengths(years)})"
             for (scenario, version), years in versions.get(chain, {}).items()
         )
         size = sum(size for _, size, _ in inputs) / 1e6
-        rows.append((chain, len(inputs), f"{size:.1f}", told))
+        rows.append((chain, len(inputs), f"{size:.1f}", facts))
     return rows

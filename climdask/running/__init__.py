@@ -1,1 +1,1 @@
-"""One run, from start to end: the plan is made, the driver works, results are told."""
+"""One run, from start to end: the plan is made, the driver works, results are reported."""

@@ -16,11 +16,11 @@ from climdask.clusters.credentials import remove_credentials
 from climdask.errors import EXIT_DONE, EXIT_FAILED, ConfigError, OutputError
 from climdask.monitoring.heartbeat import write_status
 from climdask.monitoring.processes import is_job_id
-from climdask.monitoring.status import BEAT, Verdict, bury, judge
+from climdask.monitoring.status import BEAT, Verdict, closed, judge
 from climdask.outputs.atomicfiles import atomically
 from climdask.outputs.folder import OutputFolder, write_text
 
-HEARD = 4 * BEAT  # seconds in which a run hears that it is to stop
+ANSWERED = 4 * BEAT  # seconds in which a run hears that it is to stop
 LOOK = 0.5  # seconds between two looks whether it is over
 COMMAND_TIMEOUT = 60.0  # seconds for the batch system to answer
 
@@ -87,14 +87,14 @@ class Cancelling:
         """Ask the run to stop, and wait.
 
         1. The request is a file that the driver sees at its next beat, wherever it runs.
-        2. One that has not heard after some beats gets a signal, if it is on this host.
+        2. One that has not answered after some beats gets a signal, if it is on this host.
         3. If nothing helps, the batch job that the driver is in is ended.
         """
         status = verdict.status
         path = self.folder.cancel_request(self.run_id)
         atomically(path, lambda temporary: write_text(temporary, self._request()), durable=False)
         self.tell(f"asking {status.process} to stop")
-        verdict = self._wait(HEARD, until="stopping")
+        verdict = self._wait(ANSWERED, until="stopping")
         if verdict.is_alive and verdict.state != "stopping" and status.process.is_here:
             status.process.terminate()
         verdict = self._wait(self.timeout)
@@ -125,7 +125,7 @@ class Cancelling:
             self._end_jobs(status.job.system, [status.job.id])
         remove_credentials(self.folder.tls(self.run_id))
         if gone and (left or verdict.state == "dead"):
-            write_status(self.folder, bury(status, status.message or why))
+            write_status(self.folder, closed(status, status.message or why))
         return gone
 
     def _end_jobs(self, system: str, jobs: list[str]) -> bool:

@@ -49,8 +49,8 @@ def plugins(
     watcher = ChainWatcher(context.run_id, homes)
     shown = WatchedRun(context.run_id, str(context.out), client.id, homes, progress)
 
-    def take(told: tuple[float, Any]) -> None:
-        for content in told[1]:
+    def take(message: tuple[float, Any]) -> None:
+        for content in message[1]:
             progress.take(unpacked(content))
 
     with ExitStack() as undo:

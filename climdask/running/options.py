@@ -1,4 +1,4 @@
-"""How a run is done: who works, what of the outputs counts as done, what is told on the way.
+"""How a run is done: who works, what of the outputs counts as done, what is reported on the way.
 
 What is made is said by the workflow. Each option has its home here: the Python interface, the
 command line and the jobs of ``submit`` take theirs from one list.
@@ -34,7 +34,7 @@ class RunOptions:
         verify: compare the checksums of all normals that are there; damaged ones are made again.
         performance_report: HTML file for Dask's own report on the run; none if left out.
         view: shows the progress; nothing is shown if left out.
-        report: is told, line by line, what is found before the work begins.
+        report: receives, line by line, what is found before the work begins.
 
     Raises:
         ConfigError: options that exclude each other, or a profile that cannot be read.
@@ -52,7 +52,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.serial and self.performance_report is not None:
             raise ConfigError("--performance-report: it is Dask's own; leave out --serial")
-        _ = self.profile  # what is wrong in it is told first, also where it is not used
+        _ = self.profile  # what is wrong in it is reported first, also where it is not used
 
     @cached_property
     def profile(self) -> Profile:

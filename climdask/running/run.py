@@ -109,7 +109,7 @@ def run(
         inputs_unchanged: accept input files whose modification times are new.
         verify: compare the checksums of all normals that are there; damaged ones are made again.
         view: shows the progress; nothing is shown if left out.
-        report: is told, line by line, what is found before the work begins.
+        report: receives, line by line, what is found before the work begins.
         performance_report: HTML file for Dask's own report on the run; none if left out.
 
     Raises:
@@ -344,7 +344,7 @@ class _Job:
         )
         try:
             self._write_manifest(state, result)
-        except OutputError as error:  # what became of the chains must be told all the same
+        except OutputError as error:  # what became of the chains must be reported all the same
             result = replace(result, failures={**failures, "manifest": str(error)})
         return result
 

@@ -122,7 +122,7 @@ class Submission:
 def submit(
     flow: Workflow, profile: BatchProfile, options: Sequence[str] = ()
 ) -> tuple[Submission, Plan]:
-    """Put the driver of a workflow into the queue; mistakes are told before.
+    """Put the driver of a workflow into the queue; mistakes are reported before.
 
     Args:
         flow: the workflow.

@@ -1,4 +1,4 @@
-"""What is told of submitted jobs: by ``submit``, and by ``status`` and ``cancel`` before a run."""
+"""What is said of submitted jobs: by ``submit``, and by ``status`` and ``cancel`` before a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASK = 15.0  # seconds between two questions to the batch system, while the user 
 Tell = Callable[[str], object]
 
 
-def told(submission: Submission, made: Plan) -> Iterator[str]:
+def described(submission: Submission, made: Plan) -> Iterator[str]:
     """Tell of a submission, line by line."""
     profile, out = submission.profile, made.workflow.output.root.expanduser().absolute()
     system = system_of(profile.kind)
@@ -57,8 +57,8 @@ def await_start(
     Args:
         folder, submission: the run's.
         seconds: to wait at most.
-        tell: is told lines for the user.
-        confide: is told a line that others must not read.
+        tell: receives lines for the user.
+        confide: receives a line that others must not read.
 
     Returns:
         1 if the job has failed, else 0.
@@ -85,7 +85,7 @@ def await_start(
 
 
 def _is_reachable(status: RunStatus) -> bool:
-    """Whether a run has told where its dashboard is, or works or has ended without one."""
+    """Whether a run has said where its dashboard is, or works or has ended without one."""
     return bool(status.progress.dashboard) or status.state not in ("starting", "stopping")
 
 

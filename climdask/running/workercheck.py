@@ -25,7 +25,7 @@ def check_workers(client: distributed.Client, context: RunContext) -> None:
     """Check that the workers have the same software, and see the files and locks.
 
     Raises:
-        ClusterError: some worker does not; all that is wrong is told at once.
+        ClusterError: some worker does not; all that is wrong is reported at once.
     """
     check = LockCheck(context.access.lock_dir)
     versions = client.get_versions()["workers"]

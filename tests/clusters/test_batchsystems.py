@@ -23,7 +23,7 @@ from climdask.outputs.folder import OutputFolder
 from climdask.planning.plan import Limits
 from climdask.running.run import run
 from climdask.running.submission import Submission, check_node, submit
-from climdask.running.submitview import told, waiting_line
+from climdask.running.submitview import described, waiting_line
 from climdask.settings.profiles import (
     KINDS,
     BatchProfile,
@@ -239,7 +239,7 @@ def test_a_submission_tells_once_that_its_batch_system_is_experimental(
     kind: str, n_told: int, tmp_path: Path, out: Path
 ) -> None:
     archive = write_archive(tmp_path / "in", first=2010, last=2015)
-    lines = [*told(*submit(small(archive.root, out), profile(kind)))]
+    lines = [*described(*submit(small(archive.root, out), profile(kind)))]
     assert lines.count(f"note: {system_of(kind).caution}") == n_told
     assert "experimental" not in "".join(lines[n_told:])
 

@@ -108,7 +108,7 @@ def test_a_run_of_another_host_is_asked_through_the_folder_and_stops(folder: Out
 def test_a_run_of_this_host_stops_also_if_it_does_not_look(
     deaf: bool, folder: OutputFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(climdask.running.cancelling, "HEARD", 0.5 if deaf else 60)
+    monkeypatch.setattr(climdask.running.cancelling, "ANSWERED", 0.5 if deaf else 60)
     archive = write_archive(tmp_path / "in", first=1985, last=2024, calendar="noleap")
     flow = small(archive.root, folder.root).model_dump(mode="json")
     (tmp_path / "workflow.yaml").write_text(json.dumps(flow))
@@ -158,7 +158,7 @@ def test_a_driver_in_a_batch_job_that_does_not_answer_is_ended_with_its_job(
     system: str, command: str, folder: OutputFolder, commands: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(climdask.running.cancelling, "HEARD", 0.1)
+    monkeypatch.setattr(climdask.running.cancelling, "ANSWERED", 0.1)
     left(folder, process=elsewhere(), job=Job(system, "5", batch=True), cluster="local")
     code, lines = cancel(folder, timeout=0.2)
     assert commands.read_text() == f"{command}\n"

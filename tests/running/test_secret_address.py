@@ -94,7 +94,7 @@ def test_what_ranks_tell_each_other_and_say_is_for_the_user_alone(
 ) -> None:
     meeting = Meeting.of(folder, Rank(1, 3, "7.0.0"))
     meeting.tell("scheduler", {"link": SECRET})
-    assert meeting.hear("scheduler", 1.0) == {"link": SECRET}
+    assert meeting.wait_for("scheduler", 1.0) == {"link": SECRET}
     assert open_files_with("5ec4e7", folder.root) == []
     code = "import sys; from pathlib import Path; from climdask.clusters.slurmrunner import _log_to"
     path = tmp_path / "ranks/scheduler-1.log"

@@ -25,7 +25,7 @@ from climdask.outputs.folder import OutputFolder
 from climdask.running import submitview
 from climdask.running.run import plan, run
 from climdask.running.submission import Submission, submissions
-from climdask.running.submitview import told
+from climdask.running.submitview import described
 from tests.readback import contents, leftovers
 from tests.samples import Archive, write_archive
 from tests.sandbox import Sandbox
@@ -201,7 +201,9 @@ def test_a_folder_of_any_name_works_and_the_logs_of_jobs_are_for_others_too(
     assert {p.stat().st_mode & 0o777 for p in files} == {0o600}
     # What was printed to be copied can be copied.
     capfd.readouterr()
-    (watch,) = [line for line in told(made, plan("workflow.yaml")) if line.startswith("watch:")]
+    (watch,) = [
+        line for line in described(made, plan("workflow.yaml")) if line.startswith("watch:")
+    ]
     assert main(shlex.split(watch.partition(":")[2])[1:]) == 0
     assert "done" in capfd.readouterr().out
 

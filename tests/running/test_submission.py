@@ -295,9 +295,9 @@ def test_ranks_of_other_sruns_and_starts_do_not_meet(out: Path) -> None:
     assert len(meetings) == 3
     first = Meeting.of(folder, Rank(0, 3, "7.0.0"))
     first.tell("driver", {"a": 1})
-    assert Meeting.of(folder, Rank(2, 3, "7.0.0")).hear("driver", 1.0) == {"a": 1}
+    assert Meeting.of(folder, Rank(2, 3, "7.0.0")).wait_for("driver", 1.0) == {"a": 1}
     with pytest.raises(ClusterError, match="the driver did not appear within 0"):
-        Meeting.of(folder, Rank(2, 3, "7.1.0")).hear("driver", 0.01)
+        Meeting.of(folder, Rank(2, 3, "7.1.0")).wait_for("driver", 0.01)
     first.end()
     assert not first.folder.exists()
 

@@ -12,7 +12,7 @@ from typing import Any
 from climdask.errors import ConfigError, did_you_mean
 from climdask.settings.profiles import BatchProfile, kind_of, register_profile
 
-# State and reason of jobs by id; None if the batch system does not answer. States are told in
+# State and reason of jobs by id; None if the batch system does not answer. States are given in
 # SLURM's words, whatever the system: jobwatch has them.
 Ask = Callable[[Collection[str]], Mapping[str, tuple[str, str]] | None]
 

@@ -36,7 +36,7 @@ def _in_words(state: str) -> str:
 
 
 def _reasons(details: str) -> dict[str, str]:
-    """Return the first reason of each job that waits; not every site lets it be told."""
+    """Return the first reason of each job that waits; not every site lets it be known."""
     _, *parts = _JOB.split(details)
     found = zip(parts[::2], map(_REASON.search, parts[1::2]), strict=True)
     return {job: reason[1].strip() for job, reason in found if reason}
