@@ -20,7 +20,9 @@ def run(job: Job, targets: Targets, out: Path) -> None:
     Workers have one thread each: netCDF4 reads one file at a time in a process.
     """
     with (
-        LocalCluster(n_workers=job.cores, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=job.cores, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster),
     ):
         for series in job.series:

@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on_with_all_statistics(archive: Archive, tmp_path: Pa
 @pytest.mark.usefixtures("_registered")
 def test_workers_of_dask_know_a_new_statistic(archive: Archive, tmp_path: Path) -> None:
     with distributed.Client(
-        processes=False, dashboard_address=None, set_as_default=False
+        processes=False, dashboard_address="127.0.0.1:0", set_as_default=False
     ) as client:
         result = run(flow(archive, tmp_path / "out"), client=client)
     assert result.ok, result.failures

@@ -148,7 +148,7 @@ def test_a_report_finds_the_normals_of_a_new_format(archive: Archive, tmp_path: 
 @pytest.mark.usefixtures("_registered")
 def test_tasks_of_dask_write_a_new_format_too(archive: Archive, tmp_path: Path) -> None:
     with distributed.Client(
-        processes=False, dashboard_address=None, set_as_default=False
+        processes=False, dashboard_address="127.0.0.1:0", set_as_default=False
     ) as client:
         result = run(flow(archive, tmp_path / "toy", "numpy"), client=client)
     assert result.ok, result.failures
