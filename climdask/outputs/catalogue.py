@@ -38,7 +38,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class NormalSet:
-    """All normals of one variable in one region, of one model, member and grid.
+    """All normals of one variable and frequency in one region, of one model, member and grid.
 
     Attributes:
         periods: name the period of a target year.
@@ -50,13 +50,15 @@ class NormalSet:
     grid: str
     variable: str
     region: str
+    frequency: str
     periods: Periods
     normals: tuple[Normal, ...]
 
     @property
     def id(self) -> str:
-        """``model/member/grid/variable/region``."""
-        return f"{self.chain}/{self.region}"
+        """``model/member/grid/variable/region``, and the frequency unless it is ``day``."""
+        own = "" if self.frequency == "day" else f"/{self.frequency}"
+        return f"{self.chain}/{self.region}{own}"
 
     @property
     def chain(self) -> str:
@@ -100,7 +102,7 @@ def find_normals(root: Path, naming: Naming) -> tuple[NormalSet, ...]:
 
     A target year of a store is there if the object of the variable is.
     """
-    sets: dict[tuple[str, str, str, str, str], list[Normal]] = {}
+    sets: dict[tuple[str, str, str, str, str, str], list[Normal]] = {}
     for name, naming_ in NAMINGS.items():
         for path in sorted(root.glob(naming_.glob)):
             below = PurePosixPath(path.relative_to(root).as_posix())

@@ -22,6 +22,7 @@ class SeriesName:
     Attributes:
         branch: the historical experiment, or a scenario.
         window: years in the window.
+        frequency: of the steps of the year, as in CMIP: ``day``, ``mon``; ``seas``, or a user's.
     """
 
     model: str
@@ -31,11 +32,12 @@ class SeriesName:
     region: str
     branch: str
     window: int
+    frequency: str = "day"
 
     @property
-    def set_of(self) -> tuple[str, str, str, str, str]:
-        """What all branches share: model, member, grid, variable, region."""
-        return (self.model, self.member, self.grid, self.variable, self.region)
+    def set_of(self) -> tuple[str, str, str, str, str, str]:
+        """What all branches share: model, member, grid, variable, region, frequency."""
+        return (self.model, self.member, self.grid, self.variable, self.region, self.frequency)
 
 
 class Naming(Protocol):
@@ -136,7 +138,7 @@ def _folder(series: SeriesName) -> PurePosixPath:
 
 
 def _start(series: SeriesName) -> str:
-    who = f"{series.variable}_day_{series.model}_{series.member}_{series.grid}"
+    who = f"{series.variable}_{series.frequency}_{series.model}_{series.member}_{series.grid}"
     return f"{who}_{series.region}"
 
 
@@ -147,12 +149,12 @@ def _end(path: PurePosixPath, suffix: str) -> re.Match[str] | None:
 def _series(
     folders: list[str], name: str, after_region: str, branch: str, window: int
 ) -> SeriesName:
-    """Put a series together; the grid stands only in the name, between member and region."""
+    """Put a series together; grid and frequency stand only in the name."""
     model, member, variable, region = folders
-    start = f"{variable}_day_{model}_{member}_"
-    rest = name.removeprefix(start) if name.startswith(start) else ""
+    rest = name.removeprefix(f"{variable}_") if name.startswith(f"{variable}_") else ""
+    frequency, _, rest = rest.partition(f"_{model}_{member}_")
     grid = rest.partition(f"_{region}{after_region}")[0] or "?"
-    return SeriesName(model, member, grid, variable, region, branch, window)
+    return SeriesName(model, member, grid, variable, region, branch, window, frequency or "day")
 
 
 NAMINGS: dict[str, Naming] = {
