@@ -56,7 +56,7 @@ def quantity(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     name, _, verb = noun.rpartition(" ") if noun.endswith(tuple(_VERBS)) else (noun, "", "")
-    many = f"{number:,} {name}{'es' if name.endswith('s') else 's'}"
+    many = f"{number:,} {name}{'es' if name.endswith(('s', 'ch')) else 's'}"
     return f"{many} {_VERBS[f' {verb}']}" if verb else many
 
 
