@@ -8,7 +8,7 @@ and says which units the result has::
     hot.text                                  # "days above 90 degF", one spelling of many
     bound = hot.bind("K")
     bound.reduction                           # DaysWith(Condition(ABOVE, Fraction(54967, 180)))
-    bound.units                               # "day"
+    bound.units                               # "1"
 
 The texts, with n a whole number, x a number with a unit, and ``at or above`` and ``at or below`` in
 the place of ``above`` and ``below`` where a day is compared with a threshold::
@@ -316,12 +316,12 @@ def _bind_running(expression: Expression, units: str, water: bool) -> Bound:
 def _bind_days(expression: Expression, units: str, water: bool) -> Bound:
     condition = _condition(expression, units, water)
     if expression.kind is Kind.DAYS:
-        return Bound(DaysWith(condition), "day")
+        return Bound(DaysWith(condition), "1")  # a number of days, as CF's standard names have it
     if expression.kind is Kind.LONGEST_SPELL:
         return Bound(LongestSpell(condition), "day")
     assert expression.length is not None
     in_days = expression.kind is Kind.DAYS_IN_SPELLS
-    return Bound(Spells(condition, expression.length, in_days), "day" if in_days else "1")
+    return Bound(Spells(condition, expression.length, in_days), "1")
 
 
 def _condition(expression: Expression, units: str, water: bool) -> Condition:

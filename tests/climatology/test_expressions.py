@@ -42,16 +42,16 @@ ABOVE, BELOW = Relation.ABOVE, Relation.BELOW
         ("total", "mm/day", Sum(), "mm"),
         ("sum", "mm", Sum(), "mm"),
         ("sum", "W m-2", Sum(Fraction(86400)), "J m-2"),
-        ("days above 90 degF", "K", DaysWith(Condition(ABOVE, Fraction(54967, 180))), "day"),
-        ("days  above 90degF ", "degF", DaysWith(Condition(ABOVE, Fraction(90))), "day"),
-        ("days below 0 degC", "K", DaysWith(Condition(BELOW, Fraction("273.15"))), "day"),
+        ("days above 90 degF", "K", DaysWith(Condition(ABOVE, Fraction(54967, 180))), "1"),
+        ("days  above 90degF ", "degF", DaysWith(Condition(ABOVE, Fraction(90))), "1"),
+        ("days below 0 degC", "K", DaysWith(Condition(BELOW, Fraction("273.15"))), "1"),
         (
             "days at or above 25 degC", "degC",
-            DaysWith(Condition(Relation.AT_OR_ABOVE, Fraction(25))), "day",
+            DaysWith(Condition(Relation.AT_OR_ABOVE, Fraction(25))), "1",
         ),
         (
             "days at or below -2.5 °C", "K",
-            DaysWith(Condition(Relation.AT_OR_BELOW, Fraction("270.65"))), "day",
+            DaysWith(Condition(Relation.AT_OR_BELOW, Fraction("270.65"))), "1",
         ),
         (
             "growing degree days above 10 degC", "K",
@@ -68,7 +68,7 @@ ABOVE, BELOW = Relation.ABOVE, Relation.BELOW
         ),
         (
             "days in spells of 6 days or more above 30 degC", "degC",
-            Spells(Condition(ABOVE, Fraction(30)), 6, count_days=True), "day",
+            Spells(Condition(ABOVE, Fraction(30)), 6, count_days=True), "1",
         ),
         ("max of 5-day sum", "kg m-2 s-1", RunningExtreme(True, 5, Fraction(86400)), "kg m-2"),
         ("max of 5 day sum", "mm/day", RunningExtreme(True, 5, Fraction(1)), "mm"),
