@@ -1,6 +1,6 @@
 """The carry of a chain: what a window hands to the next. Immutable.
 
-One coverage for all statistics, and a state for each of them.
+One coverage for all statistics, and the states that they share.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.blocks import Block
-from climdask.climatology.coverage import Coverage, Shorts
-from climdask.climatology.statistics import MEAN, STATISTICS, State, piece_of_days
+from climdask.climatology.coverage import Counts, Coverage, Shorts
+from climdask.climatology.statistics import (
+    MEAN,
+    STATES,
+    STATISTICS,
+    State,
+    WindowStatistic,
+    pieces_of_days,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +29,7 @@ class Carry:
 
     Attributes:
         shape: days and cells.
-        states: what each statistic keeps, by its name.
+        states: what is kept of the values, by names of :data:`statistics.STATES`.
     """
 
     shape: tuple[int, int]
@@ -31,11 +38,11 @@ class Carry:
 
     @classmethod
     def empty(
-        cls, n_days: int, n_cells: int, statistics: Sequence[str] = (MEAN,), n_regions: int = 1
+        cls, n_days: int, n_cells: int, states: Sequence[str] = ("sum",), n_regions: int = 1
     ) -> Carry:
         """Return the carry of no years."""
-        states = {name: STATISTICS[name].empty(n_days, n_cells) for name in statistics}
-        return cls((n_days, n_cells), Coverage.empty(n_days, n_regions), states)
+        empty = {name: STATES[name].empty(n_days, n_cells) for name in states}
+        return cls((n_days, n_cells), Coverage.empty(n_days, n_regions), empty)
 
     @property
     def years(self) -> tuple[int, ...]:
@@ -43,7 +50,7 @@ class Carry:
         return self.coverage.years
 
     def __sizeof__(self) -> int:
-        states = sum(STATISTICS[name].n_bytes(state) for name, state in self.states.items())
+        states = sum(STATES[name].n_bytes(state) for name, state in self.states.items())
         return int(states + self.coverage.count.nbytes + self.coverage.valid_days.nbytes)
 
     def add(self, block: Block) -> Carry:
@@ -68,26 +75,29 @@ class Carry:
                 signed.append((block, sign))
         if not signed:
             return self
-        states = {n: STATISTICS[n].slide(state, signed) for n, state in self.states.items()}
+        states = {n: STATES[n].slide(state, signed) for n, state in self.states.items()}
         return replace(self, coverage=coverage, states=states)
 
     def normal(
-        self, needed: Shorts, min_years: int, statistic: str = MEAN
-    ) -> npt.NDArray[np.float32]:
-        """Return a statistic, float32 [day, cell], NaN where too few values are valid.
+        self, needed: Counts, min_years: int, statistic: WindowStatistic = STATISTICS[MEAN]
+    ) -> npt.NDArray[np.float32] | Shorts:
+        """Return a statistic [day, cell]: float32, NaN where too few values are valid.
+
+        A number of values is int16, and never missing.
 
         Args:
-            needed: int16 [day], from :meth:`MissingRule.needed`.
+            needed: [day], from :func:`coverage.needed_values` for the statistic's ``pool_days``.
             min_years: source years that the window needs at all.
-            statistic: one of the carry's.
+            statistic: whose states the carry has.
         """
-        n_days, n_cells = self.shape
-        out = np.full((n_days, n_cells), np.nan, dtype=np.float32)
+        if statistic.quantity == "number":
+            return np.ascontiguousarray(
+                np.broadcast_to(statistic.result(self.states, self.coverage), self.shape)
+            )
         if len(self.years) < min_years:
-            return out
-        step = piece_of_days(n_cells)
-        for first in range(0, n_days, step):
-            days = slice(first, first + step)
-            values = STATISTICS[statistic].result(self.states[statistic], self.coverage, days)
-            np.copyto(out[days], values, where=self.coverage.count[days] >= needed[days, None])
+            return np.full(self.shape, np.nan, dtype=np.float32)
+        out = statistic.result(self.states, self.coverage)
+        count = self.coverage.pooled_count(statistic.pool_days)
+        for days in pieces_of_days(*self.shape):
+            np.copyto(out[days], np.float32(np.nan), where=count[days] < needed[days, None])
         return out

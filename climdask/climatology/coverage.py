@@ -6,6 +6,7 @@ One for all statistics of a chain, because it follows from the values alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from climdask.climatology.blocks import Block
 from climdask.climatology.calendars import DayAxis, Window, years_with_day
 
 Shorts = npt.NDArray[np.int16]
+Counts = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,51 @@ class MissingRule:
     min_years: int
     window: int
 
-    def needed(self, years_with_day: Shorts) -> Shorts:
-        """Return int16 [day]: the valid values that a cell-day needs, 1 at least."""
+    def needed(self, years_with_day: Counts) -> Counts:
+        """Return [day]: the valid values that a cell-day needs, 1 at least; dtype as given."""
         share = -(-self.min_years * years_with_day.astype(np.int64) // self.window)
-        return np.maximum(share, 1).astype(np.int16)
+        return np.maximum(share, 1).astype(years_with_day.dtype)
 
 
-def needed_values(rule: MissingRule, axis: DayAxis, window: Window) -> Shorts:
-    """Return int16 [day]: valid values that each day of the window's normal needs."""
-    return rule.needed(years_with_day(axis, window))
+def needed_values(rule: MissingRule, axis: DayAxis, window: Window, pool_days: int = 1) -> Counts:
+    """Return [day]: valid values that each day of the window's normal needs.
+
+    Args:
+        rule: of the workflow.
+        axis: the days.
+        window: of the normal.
+        pool_days: days that are taken together; they need the same share of all their values.
+    """
+    return rule.needed(pooled(years_with_day(axis, window), pool_days))
+
+
+def pooled_days(n_days: int, pool_days: int) -> npt.NDArray[np.int64]:
+    """Return int64 [day, place]: the days that are taken together for each day, itself included.
+
+    A pool is centred, and goes round the end of the year: that of 1 January and 5 days has 30 and
+    31 December of the window's own years. It is one of places on the axis of days, so days keep
+    their month and date in leap years too. Where the axis has no 29 February, 28 February and
+    1 March are neighbours, in leap years as well; where it has, 29 February is one of the days of
+    each pool that it lies in, with values of leap years only. In a 360-day calendar 30 December and
+    1 January are neighbours.
+
+    Args:
+        n_days: of the axis.
+        pool_days: odd.
+    """
+    near = np.arange(pool_days) - pool_days // 2
+    return np.asarray((np.arange(n_days)[:, None] + near) % n_days, dtype=np.int64)
+
+
+def pooled(counts: Counts, pool_days: int) -> Counts:
+    """Return the sums of counts [day, ...] over each pool, int32 unless the pool is one day."""
+    if pool_days == 1:
+        return counts
+    days = pooled_days(len(counts), pool_days)
+    total = np.zeros(counts.shape, dtype=np.int32)
+    for place in range(pool_days):
+        total += counts[days[:, place]]
+    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +101,10 @@ class Coverage:
         """Return the coverage of no years."""
         nothing = np.zeros((0, n_regions, n_days), dtype=bool)
         return cls((), np.zeros((n_days, 1), dtype=np.int16), (), nothing)
+
+    def pooled_count(self, pool_days: int) -> Counts:
+        """Return the number of values in the pool of each day, [day, 1] or [day, cell]."""
+        return pooled(self.count, pool_days)
 
     def slide(self, block: Block, *, enters: bool) -> Coverage:
         """Return the coverage with a year added, or dropped; ``valid_days`` stays as it is.

@@ -27,9 +27,15 @@ PIECE = 1 << 14
 
 
 def accumulate(
-    terms: Sequence[Doubles], signed: Sequence[tuple[Block, float]]
+    terms: Sequence[Doubles], signed: Sequence[tuple[Block, float]], power: int = 1
 ) -> tuple[Doubles, ...]:
-    """Return the terms with the signed blocks added, without any rounding error."""
+    """Return the terms with the signed blocks added, without any rounding error.
+
+    Args:
+        terms: float64 [day, cell] each.
+        signed: blocks with +1 where they enter, -1 where they leave.
+        power: 1, or 2 to add the squares: that of a float32 has 48 bits, so it is exact in float64.
+    """
     shape = terms[0].shape
     out = [np.empty(terms[0].size)]
     old = [t.reshape(-1) for t in terms]
@@ -41,6 +47,8 @@ def accumulate(
             x = flat[piece].astype(np.float64)
             if has_missing:
                 np.nan_to_num(x, copy=False, nan=0.0)
+            if power == 2:
+                np.square(x, out=x)
             if sign < 0:
                 np.negative(x, out=x)
             parts = _grow(parts, x)
@@ -64,7 +72,7 @@ def rounded_sum(terms: Sequence[Doubles]) -> Doubles:
     return total
 
 
-def _two_sum(a: Doubles, b: Doubles) -> tuple[Doubles, Doubles]:
+def two_sum(a: Doubles, b: Doubles) -> tuple[Doubles, Doubles]:
     """Return ``s, e`` with ``s = fl(a + b)`` and ``a + b = s + e`` exactly (Knuth 1969)."""
     s = a + b
     b_rounded = s - a
@@ -78,7 +86,7 @@ def _grow(parts: list[Doubles], x: Doubles) -> list[Doubles]:
     """Add ``x`` to an expansion: what one term cannot take goes on to the next."""
     grown = []
     for part in parts:
-        s, x = _two_sum(part, x)
+        s, x = two_sum(part, x)
         grown.append(s)
         if not x.any():
             return grown + parts[len(grown) :]

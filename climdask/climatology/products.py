@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from climdask.climatology.statistics import MEAN, STATISTICS
+from climdask.climatology.orderstatistics import LINEAR, coordinate_name, percentile_level
+from climdask.climatology.statistics import MEAN, STATISTICS, WindowStatistic, statistic_of
 
 # What each output has beside its products, in any format.
 OWN_NAMES = frozenset({
@@ -19,24 +21,73 @@ class Product:
     """One statistic over the years, of daily values of each cell.
 
     Attributes:
-        over_years: name of the statistic; one of ``statistics.STATISTICS``.
+        over_years: name of the statistic: one of ``statistics.STATISTICS``, or a percentile such as
+            ``p90``.
+        pool_days: days around each one that are taken together, odd; 1 for the day alone.
+        method: of percentiles; one of ``orderstatistics.METHODS``.
+        stem: what stands in place of the variable's name; "" for that name itself.
     """
 
     over_years: str = MEAN
+    pool_days: int = 1
+    method: str = LINEAR
+    stem: str = ""
+
+    @cached_property
+    def statistic(self) -> WindowStatistic:
+        """The statistic itself."""
+        return statistic_of(self.over_years, self.pool_days, self.method)
 
     def name(self, variable: str) -> str:
-        """Return the name of the variable in the output: ``tas``, ``tas_std``."""
-        return variable if self.over_years == MEAN else f"{variable}_{self.over_years}"
+        """Return the name of the variable in the output: ``tas``, ``tas_std``, ``tas_p99_5``."""
+        stem = self.stem or variable
+        return stem if self.over_years == MEAN else f"{stem}_{self.over_years.replace('.', '_')}"
+
+    @property
+    def coordinate(self) -> tuple[str, float] | None:
+        """Name and value of the scalar coordinate that tells a percentile; None for others."""
+        level = percentile_level(self.over_years)
+        return (coordinate_name(self.over_years), float(level * 100)) if level else None
 
     def cell_methods(self, of_mean: str) -> str:
-        """Return CF ``cell_methods`` (CF 1.11, section 7.4), from those of the daily mean."""
-        method = STATISTICS[self.over_years].method
-        return of_mean.removesuffix("mean over years") + f"{method} over years"
+        """Return CF ``cell_methods`` (CF 1.11, section 7.4), from those of the daily mean.
+
+        CF has a method for the median, and none for other percentiles (appendix E): these get none.
+        """
+        method = self.statistic.method
+        return of_mean.removesuffix("mean over years") + f"{method} over years" if method else ""
+
+    @property
+    def words(self) -> str:
+        """What it is in words, such as ``percentile 90 over the years, of 5 days around each``."""
+        if self.coordinate:
+            what = f"percentile {self.coordinate[1]:g}"
+        else:
+            what = _WORDS.get(self.over_years, self.over_years)
+        pool = f", of {self.pool_days} days around each" if self.pool_days > 1 else ""
+        return f"{what} over the years{pool}"
+
+    @property
+    def order(self) -> tuple[int, float, int, str, str]:
+        """The place among other products: the mean first, percentiles last, from low to high."""
+        names = list(STATISTICS)
+        place = names.index(self.over_years) if self.over_years in names else len(names)
+        level = self.coordinate[1] if self.coordinate else 0.0
+        return (place, level, self.pool_days, self.method, self.stem)
+
+    @property
+    def facts(self) -> list[object]:
+        """What decides its numbers and its name, for hashes."""
+        return [self.over_years, self.pool_days, self.method, self.stem]
 
 
 DAILY_MEAN = Product()
+_WORDS = {
+    "std": "standard deviation", "min": "minimum", "max": "maximum", "count": "number of values",
+}  # fmt: skip
 
 
 def taken_names(products: Sequence[Product], variable: str) -> frozenset[str]:
     """Return the names of variables and dimensions that an output has by itself."""
-    return OWN_NAMES | {product.name(variable) for product in products}
+    coordinates = {product.coordinate[0] for product in products if product.coordinate}
+    return OWN_NAMES | {product.name(variable) for product in products} | coordinates

@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from climdask.climatology.carry import Carry
 from climdask.climatology.coverage import Coverage
-from climdask.climatology.statistics import MEAN, STATISTICS
+from climdask.climatology.statistics import STATES
 from climdask.errors import DataError
 from climdask.outputs.atomicfiles import atomically
 from climdask.outputs.folder import OutputFolder, write_text
 from climdask.planning.plan import Chain
 
-_PREFIX = "{}--"  # before the arrays of a statistic
+_PREFIX = "{}--"  # before the arrays of a state
+_PLAIN = "sum"  # the state that version 0.1 had, without a prefix
 
 
 def slug(chain_id: str) -> str:
@@ -45,6 +46,8 @@ def save_checkpoint(path: Path, carry: Carry) -> None:
     """
     held = carry.coverage
     content: dict[str, Any] = {
+        # Version 0.1 did not write this: the shape was that of the sum.
+        **({} if _PLAIN in carry.states else {"shape": np.array(carry.shape)}),
         "count": held.count,
         "years": np.array(held.years, dtype=np.int64),
         "skipped": np.array(json.dumps(held.skipped)),
@@ -60,8 +63,8 @@ def save_checkpoint(path: Path, carry: Carry) -> None:
     atomically(path, fill)
 
 
-def load_checkpoint(path: Path, statistics: Sequence[str] = (MEAN,)) -> Carry:
-    """Load a carry with some statistics; the format's own checksums are verified.
+def load_checkpoint(path: Path, states: Sequence[str] = (_PLAIN,)) -> Carry:
+    """Load a carry with some states; the format's own checksums are verified.
 
     Raises:
         DataError: the file is gone, damaged, or the checkpoint of something else.
@@ -76,9 +79,9 @@ def load_checkpoint(path: Path, statistics: Sequence[str] = (MEAN,)) -> Carry:
                 tuple((int(y), str(p)) for y, p in json.loads(str(arrays["skipped"]))),
                 arrays["valid_days"],
             )
-            shape = (int(arrays["terms"].shape[1]), int(arrays["terms"].shape[2]))
-            states = {name: STATISTICS[name].load(_own(arrays, name)) for name in statistics}
-            return Carry(shape, coverage, states)
+            shape = arrays["shape"] if "shape" in arrays else arrays["terms"].shape[1:]
+            held = {name: STATES[name].load(_own(arrays, name)) for name in states}
+            return Carry((int(shape[0]), int(shape[1])), coverage, held)
     except Exception as error:  # a damaged archive raises all sorts of things
         raise DataError(f"{path}: checkpoint cannot be read ({error}); delete it") from error
 
@@ -102,16 +105,16 @@ def _check_place(path: Path, content: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def _arrays(carry: Carry) -> dict[str, npt.NDArray[Any]]:
-    """Return what the statistics of a carry keep; the mean's has no prefix, as in version 0.1."""
+    """Return the states of a carry; the sum has no prefix, as in version 0.1."""
     return {
-        _PREFIX.format(name) * (name != MEAN) + key: array
+        _PREFIX.format(name) * (name != _PLAIN) + key: array
         for name, state in carry.states.items()
-        for key, array in STATISTICS[name].save(state).items()
+        for key, array in STATES[name].save(state).items()
     }
 
 
 def _own(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Mapping[str, npt.NDArray[Any]]:
-    prefix = "" if name == MEAN else _PREFIX.format(name)
+    prefix = "" if name == _PLAIN else _PREFIX.format(name)
     return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
 
 

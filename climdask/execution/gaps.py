@@ -19,9 +19,9 @@ MONTHS = (
 
 def gaps_of(
     region: str,
-    values: npt.NDArray[np.float32],
+    values: npt.NDArray[Any],
     years_per_day: npt.NDArray[np.int16],
-    needed: npt.NDArray[np.int16],
+    needed: npt.NDArray[np.integer[Any]],
     axis: DayAxis,
 ) -> list[dict[str, Any]]:
     """Return what a normal lacks everywhere, as a list for the trace; empty if nothing.

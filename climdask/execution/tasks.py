@@ -21,9 +21,10 @@ import numpy.typing as npt
 from climdask.climatology.blocks import Block, join_blocks
 from climdask.climatology.calendars import DayAxis, calendar_edges, edge_years, run_lengths
 from climdask.climatology.carry import Carry
-from climdask.climatology.coverage import Coverage, MissingRule, needed_values
+from climdask.climatology.coverage import Counts, Coverage, MissingRule, needed_values
 from climdask.climatology.places import RegionCells
 from climdask.climatology.rounding import rounded
+from climdask.climatology.statistics import WindowStatistic
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
 from climdask.execution.checkpoints import (
     load_checkpoint,
@@ -122,6 +123,7 @@ class Skipped:
 
 
 Blocks = tuple[Block, ...] | Skipped
+Values = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 Handed = Carry | Superseded
 
 
@@ -210,7 +212,7 @@ def _skipped(context: RunContext, job: Read, error: Exception) -> Skipped:
 
 def restore(spec: ChainSpec, __: RunContext, path: Path) -> Carry:
     """Load the sum that an earlier run saved."""
-    return load_checkpoint(path, spec.statistics)
+    return load_checkpoint(path, spec.states)
 
 
 def window(
@@ -238,7 +240,7 @@ def window(
     if newest is not None and newest[0] > step.year:
         return Superseded(((step.branch, *newest),))
     if newest is not None and newest[0] == step.year:
-        return load_checkpoint(Path(newest[1]), spec.statistics)
+        return load_checkpoint(Path(newest[1]), spec.states)
     if marks or isinstance(before, Superseded):
         raise ClimdaskError(
             f"{spec.id}: {step.branch} {step.year}: a block was superseded by checkpoints {marks}, "
@@ -274,7 +276,7 @@ def _slid(
 def empty_carry(spec: ChainSpec) -> Carry:
     """Return the carry of no years."""
     n_days, n_cells, regions = len(spec.axis), spec.selection.cells.size, spec.selection.regions
-    return Carry.empty(n_days, n_cells, spec.statistics, len(regions))
+    return Carry.empty(n_days, n_cells, spec.states, len(regions))
 
 
 def _valid_days(
@@ -364,8 +366,8 @@ def _write_regions(
             f"{quantity(len(carry.years), 'source year is')} left, fewer than min_years: "
             f"{spec.min_years}"
         )
-    needed = needed_values(MissingRule(spec.min_years, spec.window), spec.axis, job.window)
-    made = [_made(spec, carry.normal(needed, spec.min_years, p.over_years)) for p in spec.products]
+    made = [_made(spec, job, carry, product.statistic) for product in spec.products]
+    needed = _needed(spec, job, spec.products[0].statistic)
     places = {region.place.name: n for n, region in enumerate(spec.selection.regions)}
     gaps: list[dict[str, Any]] = []
     for file in job.files:
@@ -385,7 +387,7 @@ def _write_regions(
             _count(carry, region) if spec.count else None,
             len(years),
             made_from.attributes,
-            {p.over_years: v for p, v in zip(spec.products[1:], own[1:], strict=True)},
+            tuple(own[1:]),
             edges,
         )
         _put(spec, context, job, file, field, made_from, skipped)
@@ -393,17 +395,24 @@ def _write_regions(
     return gaps
 
 
-def _made(spec: ChainSpec, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return what is written of a statistic: rounded, if the workflow says so."""
-    return rounded(values, spec.significant_digits) if spec.significant_digits else values
+def _needed(spec: ChainSpec, job: WriteJob, statistic: WindowStatistic) -> Counts:
+    """Return [day]: the values that a statistic needs on each day."""
+    rule = MissingRule(spec.min_years, spec.window)
+    return needed_values(rule, spec.axis, job.window, statistic.pool_days)
 
 
-def _cut(
-    values: npt.NDArray[np.float32], region: RegionCells, *, blank: bool
-) -> npt.NDArray[np.float32]:
-    """Return a region's values, float32 [day, lat, lon]; all missing where they are blanked."""
+def _made(spec: ChainSpec, job: WriteJob, carry: Carry, statistic: WindowStatistic) -> Values:
+    """Return what is written of a statistic, [day, cell]: rounded, if the workflow says so."""
+    values = carry.normal(_needed(spec, job, statistic), spec.min_years, statistic)
+    if spec.significant_digits is None or statistic.quantity == "number":
+        return values
+    return rounded(values.astype(np.float32, copy=False), spec.significant_digits)
+
+
+def _cut(values: Values, region: RegionCells, *, blank: bool) -> Values:
+    """Return a region's values, [day, lat, lon]; all missing where they are blanked."""
     own = values[:, region.index]
-    return np.full_like(own, np.nan) if blank else own
+    return np.full_like(own, np.nan) if blank and own.dtype.kind == "f" else own
 
 
 def _put(

@@ -201,9 +201,15 @@ def describe(path: Path) -> tuple[tuple[int, ...], str]:
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise UnreadableFile(f"{path}: is no normal that can be read ({error})") from error
     with dataset:
-        for name, variable in dataset.data_vars.items():
-            if variable.dims[-2:] == ("lat", "lon") and "ancillary_variables" in variable.attrs:
-                return years, str(name)
+        names = [
+            str(name)
+            for name, variable in dataset.data_vars.items()
+            if variable.dims[-2:] == ("lat", "lon") and "ancillary_variables" in variable.attrs
+        ]
+    # The mean has the variable's own name, and that begins the name of the file.
+    names.sort(key=lambda name: not path.name.startswith(f"{name}_day_"))
+    if names:
+        return years, names[0]
     raise UnreadableFile(f"{path}: holds no normal")
 
 
@@ -238,6 +244,10 @@ def _open(normal: Normal) -> xr.Dataset:
 
 
 def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:
+    if variable not in dataset and "number_of_years" in dataset:
+        raise UnreadableFile(
+            f"{normal.path}: has no mean of {variable}, which is what is shown; add mean to normals"
+        )
     if dataset[variable].dims != ("day", "lat", "lon"):
         raise ValueError(f"dimensions {dataset[variable].dims}")
     time = dataset["day"] if "calendar" in dataset["day"].attrs else dataset["time"]

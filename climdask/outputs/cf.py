@@ -5,7 +5,7 @@ Pure: :mod:`climdask.outputs.netcdf` writes this as NetCDF, :mod:`climdask.outpu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ from climdask.climatology.calendars import (
     climatology_time,
 )
 from climdask.climatology.places import RegionCells
-from climdask.climatology.products import Product
+from climdask.climatology.products import DAILY_MEAN, Product
 from climdask.inputs.headers import is_temperature
 from climdask.planning.plan import ChainSpec
 from climdask.version import __version__
@@ -33,21 +33,22 @@ class NormalField:
     """The normal of one region and target year.
 
     Attributes:
-        values: float32 [day, lat, lon], NaN where missing.
+        values: of the first product, [day, lat, lon]: float32, NaN where missing; a number of
+            values is int16.
         years_per_day: int16 [day], source years with any valid cell on that day.
         count: int16 [day, lat, lon], values behind each mean, or None.
         attributes: those that name the sources.
-        more: further products, by the name of their statistic; as ``values``.
+        more: further products in their order; as ``values``.
         edges: int64 [day, 2], the first and the last source year with any valid cell on that day;
             None for those of the window's calendar.
     """
 
-    values: npt.NDArray[np.float32]
+    values: npt.NDArray[Any]
     years_per_day: npt.NDArray[np.int16]
     count: npt.NDArray[np.int16] | None
     number_of_years: int
     attributes: dict[str, Any]
-    more: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    more: tuple[npt.NDArray[Any], ...] = ()
     edges: npt.NDArray[np.int64] | None = None
 
 
@@ -149,16 +150,54 @@ def field_variables(spec: ChainSpec, field: NormalField) -> list[CfVariable]:
         about |= rounding.field_attributes(spec.significant_digits)
         nothing = np.array(0, dtype=np.int8)
         more.append(CfVariable(rounding.CONTAINER, (), nothing, rounding.container_attributes()))
-    fields = [field.values, *(field.more[p.over_years] for p in spec.products[1:])]
     gridded = [
-        CfVariable(p.name(spec.variable), dims, values, about | _of_product(spec, p))
-        for p, values in zip(spec.products, fields, strict=True)
+        CfVariable(p.name(spec.variable), dims, values, _of_product(spec, p, about))
+        for p, values in zip(spec.products, (field.values, *field.more), strict=True)
     ]
-    return [*gridded, *more]
+    return [*gridded, *_coordinates(spec), *more]
 
 
-def _of_product(spec: ChainSpec, product: Product) -> dict[str, str]:
-    return {"cell_methods": product.cell_methods(spec.header.cell_methods)}
+def _coordinates(spec: ChainSpec) -> list[CfVariable]:
+    """Return a scalar coordinate for each percentile (CF 5.7)."""
+    about = {"long_name": "percentile", "units": "percent"}
+    found = dict(p.coordinate for p in spec.products if p.coordinate)
+    return [CfVariable(name, (), np.array(level), about) for name, level in found.items()]
+
+
+def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a product; those of the daily mean are the shared ones."""
+    about = dict(shared)
+    if product == DAILY_MEAN:
+        return about
+    statistic = product.statistic
+    about["long_name"] = f"{product.words} of {_what(about) or spec.variable}"
+    about["cell_methods"] = product.cell_methods(spec.header.cell_methods)
+    if not about["cell_methods"]:
+        del about["cell_methods"]
+    if statistic.quantity == "number":
+        return _of_number(about)
+    if statistic.quantity == "difference" and "units_metadata" in about:
+        about["units_metadata"] = "temperature: difference"  # CF 1.11, appendix E
+    if product.coordinate:
+        about["coordinates"] = f"{about.get('coordinates', '')} {product.coordinate[0]}".strip()
+        about["percentile_definition"] = product.method
+    if statistic.pool_days > 1:
+        about["pool_days"] = np.int32(statistic.pool_days)
+    return about
+
+
+def _what(about: Mapping[str, Any]) -> str:
+    return str(about.get("long_name") or about.get("standard_name") or "").strip()
+
+
+def _of_number(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a number of values: those of the field that are not of its units."""
+    kept = ("long_name", "coordinates", "ancillary_variables")
+    return {
+        **{key: about[key] for key in kept if key in about},
+        "standard_name": "number_of_observations",
+        "units": "1",
+    }
 
 
 def _field_attributes(spec: ChainSpec) -> dict[str, Any]:
@@ -199,8 +238,14 @@ def title(spec: ChainSpec, region: RegionCells, years: str) -> str:
     )
 
 
-def history(what: str) -> dict[str, str]:
-    """Return the attributes that say when and how a file or store was made."""
+def history(what: str, products: Sequence[Product] = (DAILY_MEAN,)) -> dict[str, str]:
+    """Return the attributes that say when and how a file or store was made.
+
+    Args:
+        what: the years.
+        products: of the file or store.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    line = f"{now}: climdask {__version__}: mean of each day of the year over {what}"
+    names = ", ".join(dict.fromkeys(product.over_years for product in products))
+    line = f"{now}: climdask {__version__}: {names} of each day of the year over {what}"
     return {"date_created": now, "history": line}

@@ -224,6 +224,6 @@ def _global_attributes(
         "target_year": np.int32(window.last_year),
         "window": np.int32(len(window)),
         **field.attributes,
-        **history(years),
+        **history(years, spec.products),
     }
     return {key: _classic(value) for key, value in attributes.items()}

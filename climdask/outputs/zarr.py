@@ -75,6 +75,12 @@ class StoreOnDisk:
         )
 
 
+def _gridded(there: StoreOnDisk) -> list[str]:
+    """Return the names of the arrays that have a value for each cell and day."""
+    arrays = there.root.get("consolidated_metadata", {}).get("metadata", {})
+    return [name for name, about in arrays.items() if len(about.get("shape", ())) == 4]
+
+
 def find_store(place: Path) -> StoreOnDisk | None:
     """Return the store in a folder; None if there is none, or its metadata cannot be read."""
     try:
@@ -142,10 +148,19 @@ class ZarrFormat:
             finish(there, store, normals)
 
     def target_years(self, path: Path, variable: str) -> tuple[int, ...]:
-        """Return those years of the axis of which the object of the variable is there."""
+        """Return those years of the axis of which the object of the variable is there.
+
+        Where the store has no mean, those of which all gridded objects are there.
+        """
         there = find_store(path)
-        years = enumerate(there.target_years if there else ())
-        return tuple(y for n, y in years if (path / variable / object_key(n, 4)).exists())
+        if there is None:
+            return ()
+        gridded = [variable] if (path / variable).is_dir() else _gridded(there)
+        return tuple(
+            year
+            for n, year in enumerate(there.target_years)
+            if gridded and all((path / name / object_key(n, 4)).exists() for name in gridded)
+        )
 
     def open_one(self, path: Path, target_year: int) -> xr.Dataset:
         """Open a target year of a store with dims (day, lat, lon)."""
@@ -188,7 +203,7 @@ def prepare(
     axis = sorted({*target_years, *(kept if same else ())})
     content = _fixed_objects(store, axis)
     if old is None or not _holds(old, content):
-        content[ROOT] = _merged(content[ROOT], history(_windows(store, axis)))
+        content[ROOT] = _merged(content[ROOT], history(_windows(store, axis), store.spec.products))
         # What was made before is worth waiting for the disk.
         folder_atomically(
             place, lambda new: _fill(new, store, axis, content, old, kept), durable=old is not None
@@ -388,14 +403,15 @@ def finish(there: StoreOnDisk, store: Store, normals: Mapping[int, Provenance]) 
     Raises:
         OutputError: the disk is full or cannot be written.
     """
-    if not any((there.place / store.spec.variable).glob("c.*")):
+    if not any((there.place / store.spec.first_name).glob("c.*")):
         shutil.rmtree(there.place, ignore_errors=True)
         return
     put_bounds(there.place, store, there.target_years, normals)
     written = {"provenance": pack(normals)}
     if written.items() <= there.root["attributes"].items():
         return
-    content = _merged(_json(there.root), written | history(_windows(store, normals)))
+    about = history(_windows(store, normals), store.spec.products)
+    content = _merged(_json(there.root), written | about)
     atomically(there.place / ROOT, partial(_put, content))
 
 

@@ -82,8 +82,9 @@ class Store(OutputSeries):
         shape = (len(self.spec.axis), *self.region.index.shape)
         none = np.broadcast_to(np.int16(0), shape)
         values = np.broadcast_to(np.float32(np.nan), shape)
-        more = dict.fromkeys(self.spec.statistics, values)
-        return NormalField(values, none[:, 0, 0], none if self.spec.count else None, 0, {}, more)
+        fields = [none if p.statistic.quantity == "number" else values for p in self.spec.products]
+        count = none if self.spec.count else None
+        return NormalField(fields[0], none[:, 0, 0], count, 0, {}, tuple(fields[1:]))
 
     @cached_property
     def yearly_arrays(self) -> tuple[tuple[str, int], ...]:

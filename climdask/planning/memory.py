@@ -3,8 +3,9 @@
 Pure. Bytes are counted for each cell-day, a cell on a day of the year:
 
 - 4 for each block, float32: those of the window, where it is kept (the ring), and those read ahead;
-- for each carry 2 for the count, and what each statistic keeps (the mean: 16, two float64 terms,
-  which precipitation needs);
+- for each carry 2 for the count, and what the statistics keep together: 16 for the sum (two float64
+  terms, which precipitation needs), 24 for the sum of squares, and for order statistics 4 for each
+  year of the window, sorted;
 - 8 for each normal that is being written.
 
 A chunk on disk that is larger than a block is undone as a whole by each thread that reads; what it
@@ -33,11 +34,13 @@ class ChainMemory:
         keeps_ring: whether the window's blocks stay; else the leaving year is read again.
         lookahead: years that reads run ahead of the chain.
         n_bytes: projected, the process itself not counted.
+        sorted_bytes: those of them that are years sorted for order statistics.
     """
 
     keeps_ring: bool
     lookahead: int
     n_bytes: int
+    sorted_bytes: int = 0
 
 
 def fit(
@@ -50,6 +53,7 @@ def fit(
     limit: int | None,
     products: int = 1,
     state_bytes: int = 16,
+    sorted_bytes: int = 0,
     chunk_bytes: int = 0,
 ) -> ChainMemory:
     """Choose the most that fits: the ring first, then how far to read ahead.
@@ -62,7 +66,8 @@ def fit(
         lookaheads: the years that reads may run ahead, best first.
         limit: bytes of a worker; None for no limit.
         products: what is made of the variable, written one region after another.
-        state_bytes: that the statistics keep for each cell-day.
+        state_bytes: that a carry keeps of the values for each cell-day.
+        sorted_bytes: those of them that are sorted years.
         chunk_bytes: of one chunk of the input, undone.
 
     Returns:
@@ -77,7 +82,12 @@ def fit(
         carry = COUNT_BYTES + state_bytes
         each = blocks * BLOCK_BYTES + carries * carry + products * WRITE_BYTES
         buffers = min(ahead, threads) * CHUNK_COPIES * beyond
-        return ChainMemory(keeps_ring, ahead, branches * cell_days * each + buffers)
+        return ChainMemory(
+            keeps_ring,
+            ahead,
+            branches * cell_days * each + buffers,
+            branches * cell_days * carries * sorted_bytes,
+        )
 
     options = [needs(ring, ahead) for ring in (True, False) for ahead in lookaheads]
     fitting = (o for o in options if limit is None or o.n_bytes <= MEMORY_SHARE * limit)

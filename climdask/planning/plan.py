@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from climdask.climatology.calendars import DayAxis, Periods, Window
 from climdask.climatology.places import Place, RegionCells, Selection
 from climdask.climatology.products import DAILY_MEAN, Product
-from climdask.climatology.statistics import STATISTICS
+from climdask.climatology.statistics import STATES, kept_by
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory
 from climdask.plaintext import printable
@@ -118,7 +118,7 @@ class ChainSpec:
         count: whether the number of values is written too.
         significant_digits: that the normals are rounded to; None for all.
         format: one of :data:`climdask.planning.naming.NAMINGS`.
-        products: what is made of the variable; the daily mean is the first.
+        products: what is made of the variable; the daily mean is the first, if it is asked for.
         missing_values: that mean missing although the files do not say so; sorted.
     """
 
@@ -140,9 +140,14 @@ class ChainSpec:
     missing_values: tuple[float, ...] = ()
 
     @property
-    def statistics(self) -> tuple[str, ...]:
-        """The statistics over the years that the carry keeps."""
-        return tuple(dict.fromkeys(product.over_years for product in self.products))
+    def states(self) -> tuple[str, ...]:
+        """What the carry keeps of the values, for all products together."""
+        return kept_by(product.statistic for product in self.products)
+
+    @property
+    def first_name(self) -> str:
+        """The variable of the first product, which stands for the normal."""
+        return self.products[0].name(self.variable)
 
     @property
     def window(self) -> int:
@@ -151,8 +156,18 @@ class ChainSpec:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes that the statistics keep for each cell-day."""
-        return sum(STATISTICS[name].bytes_per_value for name in self.statistics)
+        """Bytes that a carry keeps of the values for each cell-day."""
+        return sum(STATES[name].bytes_per_value(self.window) for name in self.states)
+
+    @property
+    def sorted_bytes(self) -> int:
+        """Those of them that are the sorted years."""
+        return STATES["sorted"].bytes_per_value(self.window) * ("sorted" in self.states)
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of all products for each cell-day, as written."""
+        return sum(2 if p.statistic.quantity == "number" else 4 for p in self.products)
 
     @property
     def cell_days(self) -> int:
@@ -177,14 +192,22 @@ class ChainSpec:
     def deciding_keys(self, place: Place) -> list[object]:
         """Return what of the workflow decides the numbers of a region's normals."""
         keys = [OUTPUT_VERSION, self.window, self.min_years, self.axis.leap_day]
-        return [keys, [self.count, self.significant_digits], place.facts, *self.further_keys]
+        products = [[p.facts for p in self.products]] * (self.products != (DAILY_MEAN,))
+        further = [*products, *self.masked]
+        return [keys, [self.count, self.significant_digits], place.facts, *further]
 
     @property
-    def further_keys(self) -> list[object]:
-        """Return keys that decide numbers only where given: other hashes stay as they were."""
-        products = [] if self.products == (DAILY_MEAN,) else [list(self.statistics)]
-        masked = [["missing_values", *self.missing_values]] if self.missing_values else []
-        return [*products, *masked]
+    def carry_keys(self) -> list[object]:
+        """Return what decides a carry besides its window, cells and files.
+
+        Products that keep the same share their checkpoints.
+        """
+        return [["states", *self.states]] * (self.states != ("sum",)) + self.masked
+
+    @property
+    def masked(self) -> list[object]:
+        """Return the key that decides numbers only where given: other hashes stay as they were."""
+        return [["missing_values", *self.missing_values]] if self.missing_values else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +265,7 @@ class Chain:
             lookaheads=self.run.lookaheads,
             products=len(spec.products),
             state_bytes=spec.state_bytes,
+            sorted_bytes=spec.sorted_bytes,
             limit=self.limits.memory_per_worker,
             chunk_bytes=spec.header.chunk_bytes,
         )
@@ -358,7 +382,7 @@ class Chain:
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
         boxes = [region.place.facts for region in self.spec.selection.regions]
         files = self._window_files(branch, year, timed=True)
-        return digest_of(keys, boxes, files, *self.spec.further_keys)
+        return digest_of(keys, boxes, files, *self.spec.carry_keys)
 
     def _window_files(self, branch: str, year: int, *, timed: bool) -> str:
         window = Window.ending(year, self.spec.window)
@@ -423,7 +447,7 @@ class Plan:
             yield (
                 f"{chain.id}: projected memory {listing.size(chain.memory.n_bytes)} is more than "
                 f"half of a worker's {listing.size(allowed)}, so part of it will go to disk; give "
-                "fewer or smaller regions, or more memory for each worker"
+                f"fewer or smaller regions, or more memory for each worker{_sorted_years(chain)}"
             )
 
     @property
@@ -474,7 +498,8 @@ class Plan:
         """Bytes of the normals to make, before compression."""
         sizes = {
             c.id: {
-                r.place.name: r.index.size * len(c.spec.axis) * 4 for r in c.spec.selection.regions
+                r.place.name: r.index.size * len(c.spec.axis) * c.spec.value_bytes
+                for r in c.spec.selection.regions
             }
             for c in self.chains
         }
@@ -519,6 +544,17 @@ class Plan:
     def input_path(self, file: InputFile) -> Path:
         """Return where an input file is."""
         return self.inventory.source.local(file.path)
+
+
+def _sorted_years(chain: Chain) -> str:
+    """Say what the sorted years take of a chain's memory, if that is most of it; "" else."""
+    spec, memory = chain.spec, chain.memory
+    if "sorted" not in spec.states or 2 * memory.sorted_bytes < memory.n_bytes:
+        return ""
+    return (
+        f"; {listing.size(memory.sorted_bytes)} of it are the {spec.window} years of each day and "
+        "cell, sorted for min, max, median and percentiles: leave these out, if the mean and std do"
+    )
 
 
 def digest_of(*content: object) -> str:

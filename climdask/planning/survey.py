@@ -117,7 +117,7 @@ class _Surveyor:
 
     @property
     def _products(self) -> tuple[Product, ...]:
-        return tuple(map(Product, self.workflow.normals))
+        return self.workflow.products
 
     def _kept_header(self) -> Header:
         """Return the header without scalar coordinates that an output cannot hold.

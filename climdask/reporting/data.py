@@ -166,7 +166,7 @@ def collect(
         tell(f"{n} of {len(shown)}: {one.id}, {quantity(len(one.normals), 'normal')}")
         made = _field(one, detail, shapes[one.id]) if one.id in shapes else None
         if made is None:
-            left_out[one.id] = "none of its normals can be read"
+            left_out[one.id] = "none of its normals can be read, or none has the mean"
         else:
             fields.append(made)
     traces = folder.traces()

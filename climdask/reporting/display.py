@@ -89,6 +89,9 @@ def look_of(name: str, attributes: Mapping[str, object]) -> Look:
     )
     standard = str(attributes.get("standard_name", ""))
     wet = any(word in f"{standard} {long_name}".lower() for word in ("precipitation", "rain"))
+    if attributes.get("units_metadata") == "temperature: difference":
+        degrees = "°C" if one_spelling(units) in (KELVIN, CELSIUS) else units
+        return Look(name, long_name, degrees, "", 1.0, 0.0, True, _OTHER, _MORE)
     if one_spelling(units) == KELVIN:
         return Look(name, long_name, "°C", "stored in K", 1.0, -273.15, False, _WARM, _WARMER)
     if one_spelling(units) == CELSIUS:

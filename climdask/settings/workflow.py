@@ -8,37 +8,33 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from climdask.climatology.places import DEFAULT_REGIONS, Box
+from climdask.climatology.products import Product
 from climdask.climatology.rounding import MOST_DIGITS
 from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import ConfigError, InventoryError, did_you_mean
 from climdask.inputs.inventory import PATTERNS, Query, check_pattern
 from climdask.settings.formats import FORMATS
+from climdask.settings.normals import NormalEntry, check_names, check_statistic, products_of
 from climdask.settings.paths import check_path
+from climdask.settings.sections import Section, as_list, refuse_doubles
 from climdask.settings.yamlfiles import NAME, VARIABLE, read_yaml, validate
 
 Facet = Annotated[str, Field(pattern=NAME, max_length=80)]
 Variable = Annotated[str, Field(pattern=VARIABLE, max_length=80)]
 Period = Literal["historical", "hybrid", "scenario"]
-
-
-def _as_list(value: object) -> object:
-    return value if isinstance(value, list | type(None)) else [value]
 
 
 def _as_years(value: object) -> object:
@@ -60,20 +56,7 @@ def _as_number(value: object) -> object:
 UserPath = Annotated[Path, AfterValidator(check_path)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_numbers(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse ``window: yes``, which YAML reads as true and Python as 1."""
-        field = cls.model_fields[info.field_name or ""]
-        if isinstance(value, bool) and field.annotation is not bool:
-            raise ValueError("YAML reads this as true or false; put a name in quotes")
-        return value
-
-
-class Input(_Section):
+class Input(Section):
     """Where the files are, and what their names mean."""
 
     root: UserPath = Field(
@@ -108,7 +91,7 @@ class Input(_Section):
         return {str(facet): value for facet, value in self.facets.items()}
 
 
-class Region(_Section):
+class Region(Section):
     """A box, inclusive on cell centres."""
 
     name: Facet
@@ -141,7 +124,7 @@ def _known_format(name: str) -> str:
     return name
 
 
-class Output(_Section):
+class Output(Section):
     """Where the normals go."""
 
     root: UserPath = Field(Path("normals"), description="Folder for the normals.")
@@ -162,7 +145,7 @@ class Output(_Section):
     count: bool = Field(False, description="Also write the number of values behind each mean.")
 
 
-class Execution(_Section):
+class Execution(Section):
     """How the work is done; nothing here changes a number."""
 
     cores_per_variable: int = Field(1, ge=1, le=256, description="Threads of a home worker.")
@@ -193,30 +176,24 @@ class Execution(_Section):
         return range(max(3, self.cores_per_variable + 1), 0, -1)
 
 
-def _refuse_doubles(names: Sequence[str]) -> None:
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ValueError(f"{', '.join(doubled)} is named more than once")
-
-
-class Workflow(_Section):
+class Workflow(Section):
     """One workflow: what to read, which normals to make, where to write them."""
 
     input: Input
-    models: Annotated[list[Facet] | None, BeforeValidator(_as_list)] = Field(
+    models: Annotated[list[Facet] | None, BeforeValidator(as_list)] = Field(
         None, min_length=1, description="Models; all that are found if left out."
     )
-    members: Annotated[list[Facet] | None, BeforeValidator(_as_list)] = Field(
+    members: Annotated[list[Facet] | None, BeforeValidator(as_list)] = Field(
         None, min_length=1, description="Ensemble members; all that are found if left out."
     )
-    grids: Annotated[list[Facet] | None, BeforeValidator(_as_list)] = Field(
+    grids: Annotated[list[Facet] | None, BeforeValidator(as_list)] = Field(
         None, min_length=1, description="Grid labels; all that are found if left out."
     )
-    variables: Annotated[list[Variable], BeforeValidator(_as_list)] = Field(
+    variables: Annotated[list[Variable], BeforeValidator(as_list)] = Field(
         min_length=1, description="Variables, as in the files."
     )
     historical: Facet = Field("historical", description="Name of the historical experiment.")
-    scenarios: Annotated[list[Facet], BeforeValidator(_as_list)] = Field(
+    scenarios: Annotated[list[Facet], BeforeValidator(as_list)] = Field(
         default_factory=list, description="Scenarios that follow the historical experiment."
     )
     last_historical_year: int | None = Field(
@@ -226,7 +203,7 @@ class Workflow(_Section):
         description="2014 in CMIP6, 2005 in CMIP5; by default from the scenarios' names "
         "(ssp… or rcp…), or the last historical file where there is no scenario.",
     )
-    regions: Annotated[list[Region | str], BeforeValidator(_as_list)] = Field(
+    regions: Annotated[list[Region | str], BeforeValidator(as_list)] = Field(
         min_length=1,
         description=f"Names ({', '.join(DEFAULT_REGIONS)}) or boxes with name, lon and lat.",
     )
@@ -237,10 +214,11 @@ class Workflow(_Section):
         description="all; or years, ranges such as 1980-2100, and the periods "
         "historical, hybrid, scenario.",
     )
-    normals: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        default_factory=lambda: [MEAN],
+    normals: Annotated[list[NormalEntry | str], BeforeValidator(as_list)] = Field(
+        default_factory=lambda: list[NormalEntry | str]([MEAN]),
         min_length=1,
-        description="Statistics over the years of the window; the mean is the first.",
+        description=f"What is made: statistics over the years ({', '.join(STATISTICS)}, p90), or "
+        "entries with over_years, pool_days, method and name. The daily mean if left out.",
     )
     leap_day: Literal["drop", "keep"] = Field("drop", description="What happens to 29 February.")
     min_years: int | None = Field(
@@ -255,7 +233,7 @@ class Workflow(_Section):
     @field_validator("variables", "scenarios", "models", "members", "grids")
     @classmethod
     def _no_doubles(cls, values: list[str] | None) -> list[str] | None:
-        _refuse_doubles(values or [])
+        refuse_doubles(values or [])
         return values
 
     @field_validator("regions")
@@ -267,19 +245,15 @@ class Workflow(_Section):
                     f'"{value}" is none of {", ".join(DEFAULT_REGIONS)}'
                     f"{did_you_mean(value, DEFAULT_REGIONS)}; an own box needs name, lon and lat"
                 )
-        _refuse_doubles([v if isinstance(v, str) else v.name for v in values])
+        refuse_doubles([v if isinstance(v, str) else v.name for v in values])
         return values
 
     @field_validator("normals")
     @classmethod
-    def _normals_are_known(cls, values: list[str]) -> list[str]:
+    def _normals_are_known(cls, values: list[NormalEntry | str]) -> list[NormalEntry | str]:
         for value in values:
-            if value not in STATISTICS:
-                known = ", ".join(STATISTICS)
-                raise ValueError(f'"{value}" is none of {known}{did_you_mean(value, STATISTICS)}')
-        if values[0] != MEAN:
-            raise ValueError(f"{values[0]!r} is first; expected {MEAN} first, then others")
-        _refuse_doubles(values)
+            if isinstance(value, str):
+                check_statistic(value)
         return values
 
     @field_validator("targets")
@@ -297,6 +271,7 @@ class Workflow(_Section):
                 f"min_years: {self.min_years} is more than window: {self.window}; "
                 "a window never has that many years"
             )
+        check_names(self.normals, self.variables)
         if self.historical in self.scenarios:
             raise ValueError(f'scenarios: "{self.historical}" is the historical experiment')
         return self
@@ -305,6 +280,11 @@ class Workflow(_Section):
     def boxes(self) -> tuple[Box, ...]:
         """The regions, in order."""
         return tuple(DEFAULT_REGIONS[r] if isinstance(r, str) else r.box for r in self.regions)
+
+    @property
+    def products(self) -> tuple[Product, ...]:
+        """What is made of each variable, in the order of the output: the mean is the first."""
+        return products_of(self.normals)
 
     @property
     def years_needed(self) -> int:
@@ -370,7 +350,7 @@ def schema() -> str:
     """Return the JSON schema of the workflow YAML, for editors."""
     content = _with_variables(Workflow.model_json_schema())
     for entry in content["properties"].values():
-        # One value may stand for a list of one, as _as_list has it.
+        # One value may stand for a list of one, as as_list has it.
         own = {k: entry[k] for k in ("type", "items", "minItems") if k in entry}
         options = entry.get("anyOf", [own])
         items = [option["items"] for option in options if option.get("type") == "array"]

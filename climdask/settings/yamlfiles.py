@@ -23,6 +23,11 @@ _MEANINGS = {
     VARIABLE: "of letters, digits and _ only",
 }
 
+# What pydantic adds to a place: the names of models and kinds that a value may be.
+_NO_KEY = re.compile(
+    r"\[key\]$|(Region|NormalEntry|str|int|literal|constrained|function|nullable)\b"
+)
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -193,7 +198,7 @@ def _key(loc: tuple[str | int, ...]) -> str:
     for part in loc:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif not re.match(r"\[key\]$|(Region|str|int|literal|constrained|function)\b", part):
+        elif not _NO_KEY.match(part):
             text += f".{part}" if text else part
     return text
 

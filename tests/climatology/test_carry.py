@@ -125,7 +125,7 @@ def assert_same_bits(got: np.ndarray, expected: np.ndarray) -> None:
 
 
 def full_count(carry: Carry) -> list[list[int]]:
-    return np.broadcast_to(carry.coverage.count, carry.states["mean"][0].shape).tolist()
+    return np.broadcast_to(carry.coverage.count, carry.states["sum"][0].shape).tolist()
 
 
 def sliding(
@@ -254,7 +254,7 @@ def test_the_sum_is_rounded_once():
     carry = Carry.empty(1, 1)
     for block in blocks_of(values):
         carry = carry.add(block)
-    (total,) = exactsum.rounded_sum(carry.states["mean"]).ravel().tolist()
+    (total,) = exactsum.rounded_sum(carry.states["sum"]).ravel().tolist()
     assert total == math.fsum(values.ravel().tolist()) == 2.0**53 + 2
 
 
@@ -268,7 +268,7 @@ def test_the_sum_is_rounded_once():
 )
 def test_a_carry_has_no_more_terms_than_its_values_need(material, terms):
     values = material(np.random.default_rng(1), (90, 4, 50)).astype(np.float32)
-    most = max(len(carry.states["mean"]) for _, carry in sliding(blocks_of(values), 30, 4, 50))
+    most = max(len(carry.states["sum"]) for _, carry in sliding(blocks_of(values), 30, 4, 50))
     assert most == terms
 
 
@@ -276,9 +276,9 @@ def test_terms_that_are_not_needed_any_more_go_away():
     carry = Carry.empty(1, 2)
     large, small = blocks_of(np.array([[[2.0**60, 1.0]], [[1.0, 1.0]]], dtype=np.float32))
     both = carry.add(large).add(small)
-    assert len(both.states["mean"]) == 2
-    assert len(both.drop(large).drop(small).states["mean"]) <= 2
-    assert sum(both.drop(large).drop(small).states["mean"]).tolist() == [[0.0, 0.0]]
+    assert len(both.states["sum"]) == 2
+    assert len(both.drop(large).drop(small).states["sum"]) <= 2
+    assert sum(both.drop(large).drop(small).states["sum"]).tolist() == [[0.0, 0.0]]
 
 
 @pytest.mark.parametrize("shape", [(5, 11), (366, 100), (3, (1 << 14) + 5)])
@@ -313,7 +313,7 @@ def test_a_cell_day_whose_last_value_leaves_is_missing_and_starts_from_zero_agai
     assert_same_bits(carry.normal(needed, 1), np.array([[np.nan, 3.0]], dtype=np.float32))
     emptied = carry.drop(second).add(nothing)
     assert full_count(emptied) == [[0, 0]]
-    assert sum(emptied.states["mean"]).tolist() == [[0.0, 0.0]]
+    assert sum(emptied.states["sum"]).tolist() == [[0.0, 0.0]]
     assert np.isnan(emptied.normal(needed, 0)).all()
     assert_same_bits(emptied.add(last).normal(needed, 1), values[3])
 
@@ -441,7 +441,7 @@ def test_a_slide_changes_neither_the_carry_nor_the_blocks(values):
     carry = empty_for(values).add(leaves)
     for block in others:
         carry = carry.add(block)
-    arrays = [*carry.states["mean"], carry.coverage.count]
+    arrays = [*carry.states["sum"], carry.coverage.count]
     arrays += [a for b in (leaves, enters) for a in (b.values, b.days_any, b.days_all)]
     copies = [a.copy() for a in arrays]
     for array in arrays:
@@ -451,7 +451,7 @@ def test_a_slide_changes_neither_the_carry_nor_the_blocks(values):
     for array, copy in zip(arrays, copies, strict=True):
         assert np.array_equal(array, copy, equal_nan=True)
     if enters.days_any.any() or leaves.days_any.any():
-        for new in (*after.states["mean"], after.coverage.count):
+        for new in (*after.states["sum"], after.coverage.count):
             assert not any(np.shares_memory(new, old) for old in arrays)
 
 

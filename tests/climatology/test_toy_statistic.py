@@ -15,10 +15,10 @@ import xarray as xr
 
 from climdask.climatology import statistics
 from climdask.climatology.coverage import Coverage
-from climdask.climatology.exactsum import Doubles, accumulate, rounded_sum
-from climdask.climatology.statistics import Signed
+from climdask.climatology.exactsum import rounded_sum
+from climdask.climatology.statistics import Quantity
 from climdask.errors import ConfigError
-from climdask.running.run import run
+from climdask.running.run import plan, run
 from climdask.settings.workflow import Workflow
 from tests.readback import contents
 from tests.samples import Archive, write_archive
@@ -28,28 +28,15 @@ from tests.workflows import small
 
 
 class Total:
-    bytes_per_value = 16
+    keeps = ("sum",)
     method = "sum"
-
-    def empty(self, n_days: int, n_cells: int) -> tuple[Doubles, ...]:
-        return (np.zeros((n_days, n_cells)),)
-
-    def slide(self, state: tuple[Doubles, ...], signed: Signed) -> tuple[Doubles, ...]:
-        return accumulate(state, signed)
+    quantity: Quantity = "value"
+    pool_days = 1
 
     def result(
-        self, state: tuple[Doubles, ...], coverage: Coverage, days: slice
+        self, states: Mapping[str, Any], coverage: Coverage
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return rounded_sum([term[days] for term in state]).astype(np.float32)
-
-    def save(self, state: tuple[Doubles, ...]) -> dict[str, np.ndarray]:
-        return {"terms": np.stack(state)}
-
-    def load(self, arrays: Mapping[str, np.ndarray]) -> tuple[Doubles, ...]:
-        return tuple(np.ascontiguousarray(term) for term in arrays["terms"])
-
-    def n_bytes(self, state: tuple[Doubles, ...]) -> int:
-        return sum(term.nbytes for term in state)
+        return rounded_sum(states["sum"]).astype(np.float32)
 
 
 # ---------------------------------------------------------------- its use
@@ -141,12 +128,13 @@ def test_normals_that_lack_a_statistic_are_made_again(archive: Archive, tmp_path
 
 
 @pytest.mark.usefixtures("_registered")
-def test_a_statistic_counts_in_the_memory_of_the_plan(archive: Archive, tmp_path: Path) -> None:
-    from climdask.running.run import plan
-
-    one = plan(small(archive.root, tmp_path)).chains[0].memory.n_bytes
-    both = plan(flow(archive, tmp_path)).chains[0].memory.n_bytes
-    assert both > one
+def test_statistics_of_one_state_share_it(archive: Archive, tmp_path: Path) -> None:
+    one, both = (
+        plan(w).chains[0] for w in (small(archive.root, tmp_path), flow(archive, tmp_path))
+    )
+    assert both.spec.states == one.spec.states == ("sum",)
+    assert both.memory.n_bytes - one.memory.n_bytes == 8 * one.spec.cell_days, "one more is written"
+    assert both.carry_hash("ssp245", 2014) == one.carry_hash("ssp245", 2014)
 
 
 @pytest.mark.parametrize(

@@ -339,8 +339,8 @@ def sums() -> st.SearchStrategy[Carry]:
 
 
 def assert_same(one: Carry, other: Carry) -> None:
-    assert len(one.states["mean"]) == len(other.states["mean"])
-    for mine, theirs in zip(one.states["mean"], other.states["mean"], strict=True):
+    assert len(one.states["sum"]) == len(other.states["sum"])
+    for mine, theirs in zip(one.states["sum"], other.states["sum"], strict=True):
         assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
         assert mine.tobytes() == theirs.tobytes()
         assert mine.flags.c_contiguous

@@ -370,9 +370,9 @@ def test_walking_the_window_gives_exactly_the_mean_of_its_years(bench: Bench) ->
 
 def test_a_sum_is_never_changed_once_it_is_made(bench: Bench) -> None:
     carry = bench.walk("historical", 2005)
-    before = [t.copy() for t in carry.states["mean"]], carry.coverage.count.copy(), carry.years
+    before = [t.copy() for t in carry.states["sum"]], carry.coverage.count.copy(), carry.years
     bench.walk("historical", 2007, carry)
-    for old, new in zip(before[0], carry.states["mean"], strict=True):
+    for old, new in zip(before[0], carry.states["sum"], strict=True):
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(before[1], carry.coverage.count)
     assert before[2] == carry.years
@@ -405,7 +405,7 @@ def test_a_marker_at_the_year_makes_the_window_load_the_sum(bench: Bench) -> Non
     here = marker("historical", 2005, path)
     loaded = bench.window("historical", 2005, here, here, here)
     assert loaded.years == carry.years
-    for one, other in zip(loaded.states["mean"], carry.states["mean"], strict=True):
+    for one, other in zip(loaded.states["sum"], carry.states["sum"], strict=True):
         np.testing.assert_array_equal(one, other)
     opened = len(bench.traces)
     # ... also where the sum before is live, because it was kept
@@ -448,9 +448,9 @@ def test_two_files_that_share_a_year_are_joined(bench: Bench) -> None:
     parts = [(Block.of(2000, first),), (Block.of(2000, second),)]
     joined = bench.window("historical", 2000, None, *parts)
     whole = bench.window("historical", 2000, None, (block,))
-    np.testing.assert_array_equal(joined.states["mean"][0], whole.states["mean"][0])
+    np.testing.assert_array_equal(joined.states["sum"][0], whole.states["sum"][0])
     np.testing.assert_array_equal(
-        *(np.broadcast_to(c.coverage.count, c.states["mean"][0].shape) for c in (joined, whole))
+        *(np.broadcast_to(c.coverage.count, c.states["sum"][0].shape) for c in (joined, whole))
     )
 
 
@@ -670,7 +670,7 @@ def test_a_checkpoint_is_saved_marked_and_restored(bench: Bench) -> None:
     assert marks(bench) == {"historical": (2004, str(path))}
     again = tasks.restore(bench.chain.spec, bench.context, path)
     assert (again.years, again.coverage.skipped) == (carry.years, carry.coverage.skipped)
-    np.testing.assert_array_equal(np.stack(again.states["mean"]), np.stack(carry.states["mean"]))
+    np.testing.assert_array_equal(np.stack(again.states["sum"]), np.stack(carry.states["sum"]))
 
 
 def test_a_superseded_checkpoint_is_neither_saved_nor_marked(bench: Bench) -> None:

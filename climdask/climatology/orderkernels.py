@@ -1,0 +1,227 @@
+"""Loops over sorted years, compiled by numba; plain numpy twins are in ``orderstatistics``.
+
+Imported only by who needs it, as numba takes half a second to load. The functions are compiled for
+one set of types when this module is imported, so within a process once, whatever the number of
+tasks and threads. The machine code is kept on disk: beside this file; where that cannot be written,
+as in an install for all users, in the user's own cache folder (or ``NUMBA_CACHE_DIR``), which the
+processes of a machine share, and those of a cluster where they share the home folder. Where no
+folder can be written at all, each process compiles once, for some seconds, and works the same.
+
+Nothing here rounds: numbers are compared and copied, so no compiler can change a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import types
+
+Floats = npt.NDArray[np.float32]
+
+# Cells that are worked on at once, so that the years of a pool of days stay in a core's cache.
+TILE = 128
+
+
+def _array(dtype: Any, dims: int, *, readonly: bool = True) -> Any:
+    return types.Array(dtype, dims, "C", readonly=readonly)
+
+
+def _compiled(*signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile for one signature, and keep the code on disk where a folder can be written."""
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = signature[0](*signature[1:])
+        try:
+            made = numba.njit(own, nogil=True, cache=True, error_model="numpy")(function)
+        except (RuntimeError, OSError):  # numba found no folder, or could not write there
+            made = numba.njit(own, nogil=True, error_model="numpy")(function)
+        return made  # type: ignore[no-any-return]
+
+    return compiled
+
+
+_F2, _F3 = _array(types.float32, 2), _array(types.float32, 3)
+
+
+_part = numba.njit(nogil=True, error_model="numpy", inline="never")
+
+
+@_part
+def _missing_last(values: Floats, day: int, first: int, into: Floats) -> None:
+    """Write a day's values with infinity for NaN, which is sorted last, and 0 for -0."""
+    for c in range(min(TILE, values.shape[1] - first)):
+        x = values[day, first + c]
+        into[c] = x + np.float32(0.0) if x == x else np.float32(np.inf)
+
+
+@_part
+def _drop(made: Floats, n_years: int, n: int, gone: Floats) -> bool:
+    """Take a value out of the sorted years of n cells; tell whether all were there."""
+    seen = np.zeros(TILE, np.int32)
+    for r in range(n_years):
+        for c in range(TILE):
+            v = made[r, c]
+            seen[c] |= np.int32(v == gone[c])
+            after = made[r + 1, c]
+            made[r, c] = v if v < gone[c] else after
+    return bool(seen[:n].sum() == n)
+
+
+@_part
+def _add(made: Floats, kept: int, new: Floats) -> None:
+    """Put a value into the sorted years of each cell: the larger of two goes on to the next."""
+    for r in range(kept):
+        for c in range(TILE):
+            v, x = made[r, c], new[c]
+            made[r, c] = v if v < x else x
+            new[c] = x if v < x else v
+    made[kept] = new
+
+
+@_part
+def _below(column: Floats, value: float) -> int:
+    """Return how many of a sorted column are less than a value."""
+    first, n = 0, column.size
+    while n > 0:
+        half = n >> 1
+        if column[first + half] < value:
+            first += half + 1
+            n -= half + 1
+        else:
+            n = half
+    return first
+
+
+@_part
+def _walk(
+    years: Floats, days: npt.NDArray[np.int64], cell: int, place: npt.NDArray[np.int64], k: int
+) -> None:
+    """Move the cut through the lists of a pool up or down until k values are below it."""
+    n_years = years.shape[1]
+    below = place.sum()
+    while below > k:
+        best, value = -1, np.float32(-np.inf)
+        for w in range(days.size):
+            if place[w] > 0:
+                x = years[days[w], place[w] - 1, cell]
+                if best < 0 or x > value:
+                    best, value = w, x
+        place[best] -= 1
+        below -= 1
+    while below < k:
+        best, value = -1, np.float32(np.inf)
+        for w in range(days.size):
+            if place[w] < n_years:
+                x = years[days[w], place[w], cell]
+                if best < 0 or x < value:
+                    best, value = w, x
+        place[best] += 1
+        below += 1
+
+
+@_part
+def _next_two(
+    years: Floats, days: npt.NDArray[np.int64], cell: int, place: npt.NDArray[np.int64]
+) -> tuple[Any, Any]:
+    """Return the two lowest values above the cut."""
+    n_years = years.shape[1]
+    one = two = np.float32(np.inf)
+    for w in range(days.size):
+        for at in range(place[w], min(place[w] + 2, n_years)):
+            x = years[days[w], at, cell]
+            if x < one:
+                one, two = x, one
+            elif x < two:
+                two = x
+    return one, two
+
+
+@_compiled(
+    types.boolean, _F3, _F2, _F2, types.boolean, types.boolean,
+    _array(types.float32, 3, readonly=False),
+)  # fmt: skip
+def slide(
+    years: Floats, enters: Floats, leaves: Floats, has_enters: bool, has_leaves: bool, out: Floats
+) -> bool:
+    """Write sorted years with one value dropped and one added for each day and cell.
+
+    Args:
+        years: float32 [day, year, cell], ascending along the years, infinite where missing.
+        enters: float32 [day, cell], NaN where missing; of any shape if ``has_enters`` is false.
+        leaves: as ``enters``; its values are among the years.
+        has_enters: whether there is a year to add.
+        has_leaves: whether there is one to drop.
+        out: [day, year, cell], filled.
+
+    Returns:
+        Whether all values that leave were there.
+    """
+    n_days, n_years, n_cells = years.shape
+    made = np.zeros((n_years + 1, TILE), np.float32)
+    value = np.zeros(TILE, np.float32)
+    for day in range(n_days):
+        for first in range(0, n_cells, TILE):
+            n = min(TILE, n_cells - first)
+            made[:n_years, :n] = years[day, :, first : first + n]
+            if has_leaves:
+                _missing_last(leaves, day, first, value)
+                if not _drop(made, n_years, n, value):
+                    return False
+            if has_enters:
+                _missing_last(enters, day, first, value)
+                _add(made, n_years - has_leaves, value)
+            out[day, :, first : first + n] = made[: out.shape[1], :n]
+    return True
+
+
+@_compiled(
+    types.void, _F3, _array(types.int64, 2), _array(types.int32, 2), _array(types.int32, 2),
+    _array(types.float32, 2, readonly=False), _array(types.float32, 2, readonly=False),
+)  # fmt: skip
+def select(
+    years: Floats,
+    pools: npt.NDArray[np.int64],
+    count: npt.NDArray[np.int32],
+    rank: npt.NDArray[np.int32],
+    low: Floats,
+    high: Floats,
+) -> None:
+    """Write two neighbours by rank among the values of each pool of days.
+
+    From day to day a pool loses a list and gains one, and the value of a rank moves little: so the
+    places in the lists are kept, the new list is cut at the old value, and ranks are walked.
+
+    Args:
+        years: float32 [day, year, cell], ascending along the years, infinite where missing.
+        pools: int64 [row, place], days; each row is the one before, moved on by a day.
+        count: int32 [row, cell] or [row, 1], valid values in the pool.
+        rank: as ``count``, from 0; less than the count where that is not 0.
+        low: float32 [row, cell], filled with the value of the rank; infinite where there is none.
+        high: with that of the rank after it, or the same where there is none.
+    """
+    n_years, n_cells = years.shape[1:]
+    n_rows, width = pools.shape
+    wide = 1 if count.shape[1] > 1 else 0
+    places = np.empty((TILE, width), np.int64)
+    cuts = np.empty(TILE, np.float32)
+    for first in range(0, n_cells, TILE):
+        for row in range(n_rows):
+            days = pools[row]
+            for cell in range(first, min(first + TILE, n_cells)):
+                k, place = rank[row, cell * wide], places[cell - first]
+                cut = cuts[cell - first]
+                if row == 0:
+                    cut = years[days[width // 2], min(n_years - 1, k // width), cell]
+                for w in range(width):
+                    if row > 0 and w < width - 1:
+                        place[w] = place[w + 1]
+                    else:
+                        place[w] = _below(years[days[w], :, cell], cut)
+                _walk(years, days, cell, place, k)
+                one, two = _next_two(years, days, cell, place)
+                cuts[cell - first] = low[row, cell] = one
+                high[row, cell] = two if k + 1 < count[row, cell * wide] else one

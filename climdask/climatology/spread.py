@@ -1,0 +1,146 @@
+"""The standard deviation over the years, from exact sums: rounded once to float32.
+
+Method. With the exact sums ``S`` of n values and ``Q`` of their squares, n (n - 1) times the
+variance is ``D = n Q - S^2``. D is computed in two float64 together (Dekker 1971, "A floating-point
+technique for extending the available precision": exact products and sums), with an error of less
+than 2^-98 n Q. If not all values are equal, two float32 differ by at least 2^-24 of the larger one,
+so D is at least 2^-68 n Q for up to a thousand values; what is less is 0. So there is no variance
+below zero, and the spread of equal values is exactly 0. Where the bound on the error leaves open to
+which float32 the square root rounds, about one value in 10^7, it is decided with fractions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from climdask.climatology.coverage import Coverage
+from climdask.climatology.exactsum import PIECE, Doubles, two_sum
+
+# Of n Q: what D may be wrong by, and what it is more than if any two values differ.
+_ERROR, _LEAST = 2.0**-98, 2.0**-72
+# Of the square root in float64, and of its argument.
+_ROOT_ERROR = 2.0**-50
+# Splits 53 bits in two halves (Veltkamp).
+_SPLITTER = 2.0**27 + 1
+
+
+class StandardDeviation:
+    """The standard deviation of a sample: the divisor is n - 1. NaN where n is 1."""
+
+    keeps = ("sum", "squares")
+    method = "standard_deviation"
+    quantity: Literal["difference"] = "difference"
+    pool_days = 1
+
+    def result(self, states: Mapping[str, Any], coverage: Coverage) -> npt.NDArray[np.float32]:
+        """Return the standard deviation, float32 [day, cell]."""
+        sums, squares = ([t.reshape(-1) for t in states[name]] for name in self.keeps)
+        shape = states["sum"][0].shape
+        out = np.empty(sums[0].size, dtype=np.float32)
+        count = np.broadcast_to(coverage.count, shape)
+        step = max(1, PIECE // max(1, shape[1]))
+        for first in range(0, shape[0], step):
+            n = count[first : first + step].reshape(-1)
+            part = slice(first * shape[1], first * shape[1] + n.size)
+            out[part] = deviation([t[part] for t in sums], [t[part] for t in squares], n)
+        return out.reshape(shape)
+
+
+def deviation(
+    sums: Sequence[Doubles], squares: Sequence[Doubles], count: npt.NDArray[np.integer[Any]]
+) -> npt.NDArray[np.float32]:
+    """Return the standard deviation, float32 [value], rounded once; NaN for fewer than two values.
+
+    Args:
+        sums: terms of the exact sum, float64 [value] each.
+        squares: terms of the exact sum of squares, of at most 1000 values.
+        count: of the values, [value].
+    """
+    n = np.maximum(count, 2).astype(np.float64)
+    root, slack = _root(sums, squares, n)
+    with np.errstate(over="ignore", invalid="ignore"):  # 0 times an infinite slack is unsure too
+        found = root.astype(np.float32)
+        unsure = (root * (1 - slack)).astype(np.float32) != (root * (1 + slack)).astype(np.float32)
+    for place in np.flatnonzero(unsure & (count > 1)).tolist():
+        s, q = ([float(t[place]) for t in terms] for terms in (sums, squares))
+        found[place] = _by_fractions(s, q, int(count[place]))
+    found[count < 2] = np.nan
+    return found
+
+
+def _root(
+    sums: Sequence[Doubles], squares: Sequence[Doubles], n: Doubles
+) -> tuple[Doubles, Doubles]:
+    """Return the standard deviation in float64, and what it may be wrong by, of itself."""
+    (s, s_low, s_error), (q, q_low, q_error) = _in_two(sums), _in_two(squares)
+    square, square_low = _two_product(s, s)
+    total, total_low = _two_product(n, q)
+    high, low = two_sum(total, -square)
+    low += (total_low - square_low) + (n * q_low - 2 * s * s_low)
+    scaled = high + low
+    error = _ERROR * total + n * q_error + 2 * np.abs(s) * s_error + s_error * s_error
+    is_zero = (scaled <= _LEAST * total) & (error <= _LEAST * total)
+    scaled = np.where(is_zero, 0.0, scaled)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # All that is not sure to be positive is left to fractions.
+        slack = np.where(scaled > 2 * error, error / scaled + _ROOT_ERROR, np.inf)
+    slack[is_zero] = 0.0
+    return np.sqrt(np.maximum(scaled, 0.0) / (n * (n - 1))), slack
+
+
+def _in_two(terms: Sequence[Doubles]) -> tuple[Doubles, Doubles, Doubles | float]:
+    """Return terms as a float64, the rest in another one, and a bound on what that lacks."""
+    if len(terms) == 1:
+        return terms[0], np.zeros_like(terms[0]), 0.0
+    high, low = two_sum(terms[0], terms[1])
+    if len(terms) == 2:
+        return high, low, 0.0
+    lacks = np.zeros_like(high)
+    for term in terms[2:]:
+        high, rest = two_sum(high, term)
+        low = low + rest
+        lacks += np.abs(low) * 2.0**-52
+    return *two_sum(high, low), lacks
+
+
+def _two_product(a: Doubles, b: Doubles) -> tuple[Doubles, Doubles]:
+    """Return ``p, e`` with ``p = fl(a b)`` and ``a b = p + e`` exactly (Dekker 1971)."""
+    p = a * b
+    a_high, a_low = _halves(a)
+    b_high, b_low = (a_high, a_low) if b is a else _halves(b)
+    return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def _halves(a: Doubles) -> tuple[Doubles, Doubles]:
+    scaled = a * _SPLITTER
+    high = scaled - (scaled - a)
+    return high, a - high
+
+
+def _by_fractions(sums: Sequence[float], squares: Sequence[float], n: int) -> np.float32:
+    """Return the standard deviation of n values, without any error before the rounding."""
+    s, q = (sum(map(Fraction, terms), Fraction(0)) for terms in (sums, squares))
+    variance = (n * q - s * s) / (n * (n - 1))
+    near = np.float32(_float_root(variance))
+    for step in (np.float32(0), np.float32(np.inf)):
+        # To the neighbour if the root lies beyond the middle; a tie goes to the even one.
+        other = np.nextafter(near, step)
+        if not np.isfinite(other) or other == near:
+            continue
+        middle = (Fraction(float(near)) + Fraction(float(other))) / 2
+        beyond = variance < middle**2 if step == 0 else variance > middle**2
+        is_odd = bool(near.view(np.uint32) & 1)
+        if beyond or (variance == middle**2 and is_odd):
+            return np.float32(other)
+    return near
+
+
+def _float_root(value: Fraction) -> float:
+    """Return the square root in float64."""
+    return math.sqrt(value) if value > 0 else 0.0
