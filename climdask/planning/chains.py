@@ -109,6 +109,7 @@ class Demand:
         checkpoint_every: years between checkpoints.
         keep_ring: keep the window's blocks in memory; else read the leaving year again.
         slice_years: years of one file that one task may read at most.
+        reaches_back: whether steps of a year have days of the year before, as DJF has.
     """
 
     window: int
@@ -119,6 +120,7 @@ class Demand:
     checkpoint_every: int = 10
     keep_ring: bool = True
     slice_years: int = 1
+    reaches_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,9 @@ def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
 
 
 def _years(demand: Demand, branch: str) -> set[int]:
-    """Return the years of all windows of a branch."""
-    return {y for t in demand.targets[branch] for y in Window.ending(t, demand.window).years}
+    """Return the years of all windows of a branch, with the year before where that is needed."""
+    length = demand.window + demand.reaches_back
+    return {y for t in demand.targets[branch] for y in Window.ending(t, length).years}
 
 
 @dataclass(frozen=True)

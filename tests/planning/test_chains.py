@@ -72,6 +72,7 @@ class Replay:
         self.demand, self.files, self.branches = demand, files, branches
         self.fork = fork_of(demand, files)
         self.sums: dict[CarryId, set[int]] = {}
+        self.starts: dict[CarryId, int] = {}
         self.restored: list[CarryId] = []
         assert next(iter(branches.steps)) == branches.trunk == demand.trunk
         assert set(branches.steps) == set(demand.targets) | {demand.trunk}
@@ -108,9 +109,18 @@ class Replay:
             held.remove(step.leaves.year)
         window = window_of(demand, files, step.branch, step.year)
         assert held <= window  # what left the window has left the sum
+        start = self.starts[CarryId(step.branch, step.year)] = self.start_of(step)
+        if step.is_target and demand.reaches_back:  # each year of the window follows another
+            assert start <= step.year - demand.window
         if step.is_target or step.has_checkpoint:
             assert held == window
         self.sums[CarryId(step.branch, step.year)] = held
+
+    def start_of(self, step: Step) -> int:
+        """Return the year in which the steps began that lead to this one."""
+        if step.restores:
+            return step.year - 10**6  # what was saved had all that it needs
+        return step.year if step.before is None else self.starts[step.before]
 
     def sum_before(self, step: Step) -> set[int]:
         demand = self.demand
@@ -246,6 +256,7 @@ def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
         checkpoint_every=draw(st.integers(1, 5)),
         keep_ring=draw(st.booleans()),
         slice_years=draw(st.sampled_from([1, 2, 3, 100])),
+        reaches_back=draw(st.booleans()),
     )
     return demand, files
 
@@ -274,7 +285,7 @@ def test_without_checkpoints_nothing_outside_the_windows_is_touched(problem):
         (branch if year > fork else "historical", year)
         for branch, targets in demand.targets.items()
         for target in targets
-        for year in range(target - demand.window + 1, target + 1)
+        for year in range(target - demand.window + 1 - demand.reaches_back, target + 1)
     }
     assert {(branch, s.year) for branch, own in branches.steps.items() for s in own} == wanted
     read = {(b.branch, b.year) for read in branches.reads for b in read.blocks}
