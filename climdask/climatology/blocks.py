@@ -31,6 +31,11 @@ class Block:
         missing = np.isnan(values)
         return cls(year, values, ~np.all(missing, axis=1), ~np.any(missing, axis=1))
 
+    def select(self, days: Sequence[bool]) -> Block:
+        """Return the block with some of its days only."""
+        kept = np.asarray(days, dtype=bool)
+        return Block(self.year, self.values[kept], self.days_any[kept], self.days_all[kept])
+
     @property
     def is_ragged(self) -> bool:
         """Whether some day is missing in some cells only."""

@@ -5,6 +5,7 @@ One coverage for all statistics, and the states that they share.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from climdask.climatology.statistics import (
     WindowStatistic,
     pieces_of_days,
 )
+from climdask.climatology.stepyears import StepYears, YearEnd
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +32,15 @@ class Carry:
     Attributes:
         shape: days and cells.
         states: what is kept of the values, by names of :data:`statistics.STATES`.
+        steps: the window's years as steps, such as months; one for each reduction of the chain.
+        year_end: the last days of the latest year, if steps of the next one reach back to them.
     """
 
     shape: tuple[int, int]
     coverage: Coverage
     states: Mapping[str, State]
+    steps: tuple[StepYears, ...] = ()
+    year_end: YearEnd | None = None
 
     @classmethod
     def empty(
@@ -51,7 +57,8 @@ class Carry:
 
     def __sizeof__(self) -> int:
         states = sum(STATES[name].n_bytes(state) for name, state in self.states.items())
-        return int(states + self.coverage.count.nbytes + self.coverage.valid_days.nbytes)
+        steps = sum(sys.getsizeof(one) for one in self.steps)
+        return int(states + steps + self.coverage.count.nbytes + self.coverage.valid_days.nbytes)
 
     def add(self, block: Block) -> Carry:
         """Return the carry with one more year."""
@@ -101,3 +108,28 @@ class Carry:
         for days in pieces_of_days(*self.shape):
             np.copyto(out[days], np.float32(np.nan), where=count[days] < needed[days, None])
         return out
+
+
+def carry_of_steps(
+    years: StepYears,
+    steps: int,
+    cells: int,
+    states: Sequence[str],
+    regions: Sequence[npt.NDArray[np.intp]],
+) -> Carry:
+    """Return the carry of the steps of a window's years.
+
+    Args:
+        years: of one reduction.
+        steps: of a year.
+        cells: of a block.
+        states: that the statistics need.
+        regions: the cells of each.
+    """
+    carry = Carry.empty(steps, cells, states, len(regions))
+    for block in years.blocks:
+        carry = carry.add(block)
+    if not years.blocks:
+        return carry
+    valid = np.stack([years.valid(own) for own in regions], axis=1)
+    return replace(carry, coverage=replace(carry.coverage, valid_days=valid))

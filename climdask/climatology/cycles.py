@@ -29,11 +29,14 @@ from climdask.climatology.calendars import (
     EPOCH,
     DayAxis,
     Window,
+    calendar_edges,
     climatology_bounds,
     climatology_time,
 )
 
 DAY, MONTH, SEASON, YEAR = "day", "mon", "seas", "yr"
+# What the steps are called where a dataset has them as a dimension: days, months, seasons, others.
+STEP_DIMENSIONS = ("dayofyear", "month", "season", "step")
 # As in `each: month` of a workflow.
 WORDS = {"day": DAY, "month": MONTH, "season": SEASON, "year": YEAR}
 
@@ -184,6 +187,9 @@ class Cycle:
         return _laid_on(self, axis)
 
 
+DAYS = Cycle.days()
+
+
 @lru_cache
 def _laid_on(cycle: Cycle, axis: DayAxis) -> CycleDays:
     return CycleDays(cycle, axis)
@@ -236,9 +242,25 @@ class CycleDays:
         return (first - len(self.axis) if span.wraps else first), end
 
     @property
+    def dimension(self) -> str:
+        """What the steps are called where a dataset has them as a dimension."""
+        known = dict(zip((DAY, MONTH, SEASON), STEP_DIMENSIONS, strict=False))
+        return known.get(self.cycle.name, STEP_DIMENSIONS[-1])
+
+    def edges(self, window: Window) -> npt.NDArray[np.int64]:
+        """Return int64 [step, 2]: the first and the last year of a window that have each step."""
+        if not self.cycle.spans:
+            return calendar_edges(self.axis, window)
+        return np.tile(np.array([window.first_year, window.last_year]), (len(self), 1))
+
+    @property
     def days_before(self) -> int:
         """Places of the year before that steps reach back to: 31 for DJF, 0 for months."""
         return max(0, -min(first for first, _ in self.spans))
+
+    def first_day(self, step: int) -> tuple[int, int]:
+        """Return the (month, day) on which a step begins."""
+        return self.axis.days[self.spans[step][0] % len(self.axis)]
 
     def months(self, step: int) -> npt.NDArray[np.int16]:
         """Return the month of each day of a step, int16 [place of the step].
@@ -295,8 +317,7 @@ class CycleDays:
         if not self.cycle.spans:
             time, of_window = climatology_time(self.axis, window)
             return time, of_window if edges is None else climatology_bounds(self.axis, edges)
-        if edges is None:
-            edges = np.tile([window.first_year, window.last_year], (len(self), 1))
+        edges = self.edges(window) if edges is None else edges
         last = [_limits(self, step, window.last_year) for step in range(len(self))]
         bounds = [
             (_limits(self, step, int(first))[0], _limits(self, step, int(end))[1])

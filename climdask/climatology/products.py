@@ -3,22 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from climdask.climatology.calendars import DayAxis
+from climdask.climatology.cycles import STEP_DIMENSIONS, Cycle
+from climdask.climatology.expressions import Bound, Expression, Kind
+from climdask.climatology.missingdays import MissingDays
 from climdask.climatology.orderstatistics import LINEAR, coordinate_name, percentile_level
+from climdask.climatology.reductions import YearReduction
 from climdask.climatology.statistics import MEAN, STATISTICS, WindowStatistic, statistic_of
 
 # What each output has beside its products, in any format.
 OWN_NAMES = frozenset({
-    "time", "lat", "lon", "bnds", "lat_bnds", "lon_bnds", "climatology_bnds", "dayofyear",
+    "time", "lat", "lon", "bnds", "lat_bnds", "lon_bnds", "climatology_bnds", *STEP_DIMENSIONS,
     "target_year", "years_per_day", "number_of_years", "count", "quantization_info",
 })  # fmt: skip
 
 
 @dataclass(frozen=True)
+class Within:
+    """What is made of the days of each step of a year.
+
+    Attributes:
+        cycle: the steps.
+        expression: what is made.
+        missing: when a step has too few days.
+        bound: the expression for values of the variable's units, once these are known.
+    """
+
+    cycle: Cycle
+    expression: Expression
+    missing: MissingDays
+    bound: Bound | None = None
+
+    def bind(self, units: str, *, water: bool) -> Within:
+        """Return this for values of some units.
+
+        Raises:
+            ExpressionError: units that the expression cannot be made of.
+        """
+        return replace(self, bound=self.expression.bind(units, water=water))
+
+    def on(self, axis: DayAxis) -> YearReduction:
+        """Return the reduction of the days of an axis; units must be known."""
+        assert self.bound is not None
+        return YearReduction(self.bound.reduction, self.cycle.on(axis), self.missing)
+
+    @property
+    def facts(self) -> list[object]:
+        """What decides its numbers, for hashes."""
+        return [self.expression.text, str(self.missing)]
+
+
+@dataclass(frozen=True)
 class Product:
-    """One statistic over the years, of daily values of each cell.
+    """One statistic over the years, of daily values of each cell or of what is made of them.
 
     Attributes:
         over_years: name of the statistic: one of ``statistics.STATISTICS``, or a percentile such as
@@ -26,12 +66,19 @@ class Product:
         pool_days: days around each one that are taken together, odd; 1 for the day alone.
         method: of percentiles; one of ``orderstatistics.METHODS``.
         stem: what stands in place of the variable's name; "" for that name itself.
+        within: what is made of the days of a year before; None for the days themselves.
     """
 
     over_years: str = MEAN
     pool_days: int = 1
     method: str = LINEAR
     stem: str = ""
+    within: Within | None = None
+
+    @property
+    def cycle(self) -> Cycle:
+        """The steps of a year that it has."""
+        return self.within.cycle if self.within else Cycle.days()
 
     @cached_property
     def statistic(self) -> WindowStatistic:
@@ -41,6 +88,8 @@ class Product:
     def name(self, variable: str) -> str:
         """Return the name of the variable in the output: ``tas``, ``tas_std``, ``tas_p99_5``."""
         stem = self.stem or variable
+        if self.within and not self.stem and self.within.expression.kind is not Kind.MEAN:
+            stem = f"{variable}_{self.within.expression.name}"
         return stem if self.over_years == MEAN else f"{stem}_{self.over_years.replace('.', '_')}"
 
     @property
@@ -68,17 +117,19 @@ class Product:
         return f"{what} over the years{pool}"
 
     @property
-    def order(self) -> tuple[int, float, int, str, str]:
+    def order(self) -> tuple[int, float, int, str, str, str]:
         """The place among other products: the mean first, percentiles last, from low to high."""
         names = list(STATISTICS)
         place = names.index(self.over_years) if self.over_years in names else len(names)
         level = self.coordinate[1] if self.coordinate else 0.0
-        return (place, level, self.pool_days, self.method, self.stem)
+        within = self.within.expression.text if self.within else ""
+        return (place, level, self.pool_days, self.method, self.stem, within)
 
     @property
     def facts(self) -> list[object]:
         """What decides its numbers and its name, for hashes."""
-        return [self.over_years, self.pool_days, self.method, self.stem]
+        own = self.within.facts if self.within else []
+        return [self.over_years, self.pool_days, self.method, self.stem, *own]
 
 
 DAILY_MEAN = Product()

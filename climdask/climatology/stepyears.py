@@ -6,13 +6,14 @@ when a normal is written. Nothing is added up on the way, so nothing can drift.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.blocks import Block
+from climdask.climatology.reductions import YearReduction, tail_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -68,6 +69,37 @@ class StepYears:
         return sum(block.values.nbytes for block in self.blocks)
 
 
+def slide_steps(
+    steps: Sequence[StepYears],
+    reductions: Sequence[YearReduction],
+    enters: Block | None,
+    year_end: YearEnd | None,
+    first_year: int,
+) -> tuple[StepYears, ...]:
+    """Return the years of each reduction from ``first_year`` on, with those of one more block.
+
+    Args:
+        steps: one for each reduction.
+        reductions: of the days of a year.
+        enters: the days of the year, float32 [day, cell].
+        year_end: the last days of the year before.
+        first_year: of the window.
+    """
+    return tuple(
+        own.slide(_reduced(reduction, enters, year_end), first_year)
+        for own, reduction in zip(steps, reductions, strict=True)
+    )
+
+
+def _reduced(
+    reduction: YearReduction, enters: Block | None, year_end: YearEnd | None
+) -> Block | None:
+    if enters is None:
+        return None
+    before = year_end.before(enters.year, reduction.days_before) if year_end else None
+    return reduction(enters, before)
+
+
 @dataclass(frozen=True, eq=False)
 class YearEnd:
     """The last days of a year, which steps of the next one reach back to.
@@ -79,10 +111,14 @@ class YearEnd:
     year: int
     values: Floats
 
+    @classmethod
+    def of(cls, block: Block | None, n_days: int) -> YearEnd | None:
+        """Return the last days of a block; None of no block, or no days."""
+        values = tail_of(block, n_days)
+        return None if block is None or values is None else cls(block.year, values)
+
     def before(self, year: int, n_days: int) -> Floats | None:
         """Return the last ``n_days`` before a year; None if this is not the year before."""
         if year != self.year + 1 or not n_days:
             return None
         return self.values[len(self.values) - n_days :]
-
-

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from climdask.climatology.carry import Carry
 from climdask.climatology.coverage import Coverage
 from climdask.climatology.statistics import STATES
+from climdask.climatology.stepyears import StepYears, YearEnd
 from climdask.errors import DataError
 from climdask.outputs.atomicfiles import atomically
 from climdask.outputs.folder import OutputFolder, write_text
@@ -54,6 +55,7 @@ def save_checkpoint(path: Path, carry: Carry) -> None:
         "valid_days": held.valid_days,
         "place": np.array(_place(path)),
         **_arrays(carry),
+        **_steps(carry),
     }
 
     def fill(temporary: Path) -> None:
@@ -63,8 +65,8 @@ def save_checkpoint(path: Path, carry: Carry) -> None:
     atomically(path, fill)
 
 
-def load_checkpoint(path: Path, states: Sequence[str] = (_PLAIN,)) -> Carry:
-    """Load a carry with some states; the format's own checksums are verified.
+def load_checkpoint(path: Path, states: Sequence[str] = (_PLAIN,), reductions: int = 0) -> Carry:
+    """Load a carry with some states and reductions; the format's own checksums are verified.
 
     Raises:
         DataError: the file is gone, damaged, or the checkpoint of something else.
@@ -81,7 +83,9 @@ def load_checkpoint(path: Path, states: Sequence[str] = (_PLAIN,)) -> Carry:
             )
             shape = arrays["shape"] if "shape" in arrays else arrays["terms"].shape[1:]
             held = {name: STATES[name].load(_own(arrays, name)) for name in states}
-            return Carry((int(shape[0]), int(shape[1])), coverage, held)
+            return Carry(
+                (int(shape[0]), int(shape[1])), coverage, held, *_loaded_steps(arrays, reductions)
+            )
     except Exception as error:  # a damaged archive raises all sorts of things
         raise DataError(f"{path}: checkpoint cannot be read ({error}); delete it") from error
 
@@ -116,6 +120,29 @@ def _arrays(carry: Carry) -> dict[str, npt.NDArray[Any]]:
 def _own(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Mapping[str, npt.NDArray[Any]]:
     prefix = "" if name == _PLAIN else _PREFIX.format(name)
     return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
+
+
+def _steps(carry: Carry) -> dict[str, npt.NDArray[Any]]:
+    """Return the years as steps of each reduction, and the end of the latest year."""
+    found = {
+        _PREFIX.format(f"steps{number}") + key: array
+        for number, one in enumerate(carry.steps)
+        for key, array in one.save().items()
+    }
+    if carry.year_end is not None:
+        found["year_end"] = np.array(carry.year_end.year)
+        found["year_end_values"] = carry.year_end.values
+    return found
+
+
+def _loaded_steps(
+    arrays: Mapping[str, npt.NDArray[Any]], reductions: int
+) -> tuple[tuple[StepYears, ...], YearEnd | None]:
+    """Return what :func:`_steps` saved."""
+    steps = tuple(StepYears.load(_own(arrays, f"steps{n}")) for n in range(reductions))
+    if "year_end" not in arrays:
+        return steps, None
+    return steps, YearEnd(int(arrays["year_end"]), arrays["year_end_values"])
 
 
 def saved_checkpoints(

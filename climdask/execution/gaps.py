@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from climdask.climatology.calendars import DayAxis
+from climdask.climatology.cycles import DAY, CycleDays
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -22,7 +22,7 @@ def gaps_of(
     values: npt.NDArray[Any],
     years_per_day: npt.NDArray[np.int16],
     needed: npt.NDArray[np.integer[Any]],
-    axis: DayAxis,
+    steps: CycleDays,
 ) -> list[dict[str, Any]]:
     """Return what a normal lacks everywhere, as a list for the trace; empty if nothing.
 
@@ -31,7 +31,7 @@ def gaps_of(
         values: float32 [day, lat, lon], NaN where missing.
         years_per_day: int16 [day], source years with any valid cell on that day.
         needed: int16 [day], years that the rule asks for.
-        axis: the days.
+        steps: of a year.
     """
     missing = np.isnan(values).all(axis=(1, 2))
     if not missing.any():
@@ -41,10 +41,11 @@ def gaps_of(
         {
             "region": region,
             "n_days": int(missing.sum()),
-            "of": len(axis),
-            "first": list(axis.days[first]),
+            "of": len(steps),
+            "first": list(steps.first_day(first)),
             "years": int(years_per_day[missing].max()),
             "needed": int(needed[first]),
+            **({} if steps.cycle.name == DAY else {"step": steps.names[first]}),
         }
     ]
 
@@ -60,12 +61,12 @@ def summarize(writes: Iterable[Mapping[str, Any]], min_years: int) -> list[str]:
     for event in writes:
         for gap in event.get("gaps", ()):
             key = (event["chain"], gap["region"], gap["n_days"], gap["of"], *gap["first"])
-            found[*key, gap["needed"]].append(gap["years"])
+            found[*key, gap["needed"], gap.get("step", "")].append(gap["years"])
     return [_sentence(key, years, min_years) for key, years in sorted(found.items())]
 
 
 def _sentence(key: tuple[Any, ...], years: Sequence[int], min_years: int) -> str:
-    chain, region, n_days, of, month, day, needed = key
+    chain, region, n_days, of, month, day, needed, step = key
     normals = f"{len(years)} normal{'s' * (len(years) != 1)}"
     had = f"{min(years)}" if min(years) == max(years) else f"{min(years)} to {max(years)}"
     rule = "min_years" if needed == min_years else f"min_years: {min_years}"
@@ -73,6 +74,6 @@ def _sentence(key: tuple[Any, ...], years: Sequence[int], min_years: int) -> str
     if n_days == of:
         verb = "have" if len(years) != 1 else "has"
         return f"{chain}, {region}: {normals} {verb} no value: {had} source years; {rule}"
-    first = f"{day} {MONTHS[month - 1]}"
-    what = f"{first} is" if n_days == 1 else f"{n_days} days, the first {first}, are"
+    first, noun = (step, "steps") if step else (f"{day} {MONTHS[month - 1]}", "days")
+    what = f"{first} is" if n_days == 1 else f"{n_days} {noun}, the first {first}, are"
     return f"{chain}, {region}: {what} missing in {normals}: {had} years have values there; {rule}"

@@ -19,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.blocks import Block, join_blocks
-from climdask.climatology.calendars import DayAxis, calendar_edges, edge_years, run_lengths
-from climdask.climatology.carry import Carry
+from climdask.climatology.calendars import DayAxis, edge_years, run_lengths
+from climdask.climatology.carry import Carry, carry_of_steps
 from climdask.climatology.coverage import Counts, Coverage, MissingRule, needed_values
+from climdask.climatology.cycles import DAY
 from climdask.climatology.places import RegionCells
 from climdask.climatology.rounding import rounded
-from climdask.climatology.statistics import WindowStatistic
+from climdask.climatology.statistics import WindowStatistic, kept_by
+from climdask.climatology.stepyears import StepYears, YearEnd, slide_steps
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
 from climdask.execution.checkpoints import (
     load_checkpoint,
@@ -145,13 +147,13 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
         try:
             with context.access.opening(path) as reading:
                 blocks = read_years(
-                    path, spec.header, spec.axis, spec.selection, job.years,
+                    path, spec.header, spec.read_axis, spec.selection, job.years,
                     claim=job.slice.file.claim, decoded=reading.add,
                     slow=lambda reason: context.access.note("slow", path, reason=reason),
                     missing_values=spec.missing_values,
                 )  # fmt: skip
             for block in blocks:
-                check_values(path, spec.header, spec.axis, spec.selection, block)
+                check_values(path, spec.header, spec.read_axis, spec.selection, block)
             _note_incomplete(spec, context, job, blocks)
             return tuple(blocks)
         except (PassingError, OSError) as error:
@@ -168,7 +170,7 @@ def _note_incomplete(
 ) -> None:
     """Note days that a year lacks although its file should have them, by its name."""
     for block in blocks:
-        claimed = _claimed(spec.axis, job.slice.file, block.year)
+        claimed = _claimed(spec.read_axis, job.slice.file, block.year)
         lacking = int((claimed & ~block.days_any).sum())
         if lacking:
             path = context.local(job.slice.file)
@@ -212,7 +214,7 @@ def _skipped(context: RunContext, job: Read, error: Exception) -> Skipped:
 
 def restore(spec: ChainSpec, __: RunContext, path: Path) -> Carry:
     """Load the sum that an earlier run saved."""
-    return load_checkpoint(path, spec.states)
+    return load_checkpoint(path, spec.states, len(spec.reductions))
 
 
 def window(
@@ -240,7 +242,7 @@ def window(
     if newest is not None and newest[0] > step.year:
         return Superseded(((step.branch, *newest),))
     if newest is not None and newest[0] == step.year:
-        return load_checkpoint(Path(newest[1]), spec.states)
+        return load_checkpoint(Path(newest[1]), spec.states, len(spec.reductions))
     if marks or isinstance(before, Superseded):
         raise ClimdaskError(
             f"{spec.id}: {step.branch} {step.year}: a block was superseded by checkpoints {marks}, "
@@ -264,19 +266,23 @@ def _slid(
         _block(spec, context, blocks, wanted) for wanted in (step.enters, step.leaves)
     )
     leaves = _leaves(spec, carry, leaves, step.leaves, missed)
-    slid = carry.slide(enters=enters, leaves=leaves)
+    days = spec.days_of(enters)
+    slid = carry.slide(enters=days, leaves=spec.days_of(leaves))
     within = range(step.year - spec.window + 1, step.year + 1)
     now = {(y, path) for y, path in missed if step.enters is not None and y == step.enters.year}
     skipped = tuple(sorted(s for s in {*carry.coverage.skipped, *now} if s[0] in within))
-    valid_days = _valid_days(spec, carry.coverage, slid.years, enters)
+    valid_days = _valid_days(spec, carry.coverage, slid.years, days)
     coverage = replace(slid.coverage, skipped=skipped, valid_days=valid_days)
-    return replace(slid, coverage=coverage)
+    steps = slide_steps(carry.steps, spec.reductions, enters, carry.year_end, within[0])
+    year_end = YearEnd.of(enters, spec.days_before)
+    return replace(slid, coverage=coverage, steps=steps, year_end=year_end)
 
 
 def empty_carry(spec: ChainSpec) -> Carry:
     """Return the carry of no years."""
     n_days, n_cells, regions = len(spec.axis), spec.selection.cells.size, spec.selection.regions
-    return Carry.empty(n_days, n_cells, spec.states, len(regions))
+    empty = Carry.empty(n_days, n_cells, spec.states, len(regions))
+    return replace(empty, steps=tuple(StepYears() for _ in spec.reductions))
 
 
 def _valid_days(
@@ -366,16 +372,51 @@ def _write_regions(
             f"{quantity(len(carry.years), 'source year is')} left, fewer than min_years: "
             f"{spec.min_years}"
         )
-    made = [_made(spec, job, carry, product.statistic) for product in spec.products]
+    gaps: list[dict[str, Any]] = []
+    for own in spec.frequencies:
+        files = [file for file in job.files if file.frequency == own.frequency]
+        if files:
+            gaps += _write_frequency(own, context, job, files, carries_of(spec, own, carry))
+    return gaps
+
+
+def carries_of(spec: ChainSpec, own: ChainSpec, carry: Carry) -> list[Carry]:
+    """Return what each product of a frequency is made from: the days, or steps of a reduction."""
+    if not any(product.within for product in own.products):
+        return [carry] * len(own.products)
+    states = kept_by(product.statistic for product in own.products)
+    regions = [region.index.ravel() for region in spec.selection.regions]
+    made = {
+        reduction: carry_of_steps(years, len(own.steps), carry.shape[1], states, regions)
+        for reduction, years in zip(spec.reductions, carry.steps, strict=True)
+        if reduction.cycle == own.steps
+    }
+    skipped = carry.coverage.skipped
+    found = [made[product.within.on(own.axis)] for product in own.products if product.within]
+    return [replace(c, coverage=replace(c.coverage, skipped=skipped)) for c in found]
+
+
+def _write_frequency(
+    spec: ChainSpec,
+    context: RunContext,
+    job: WriteJob,
+    files: Sequence[NormalFile],
+    carries: Sequence[Carry],
+) -> list[dict[str, Any]]:
+    """Write the normals of one frequency; the first product tells the years behind them."""
+    pairs = zip(spec.products, carries, strict=True)
+    made = [_made(spec, job, carry, product.statistic) for product, carry in pairs]
     needed = _needed(spec, job, spec.products[0].statistic)
     places = {region.place.name: n for n, region in enumerate(spec.selection.regions)}
+    carry = carries[0]
+    skipped = tuple(sorted({year for year, _ in carry.coverage.skipped}))
     gaps: list[dict[str, Any]] = []
-    for file in job.files:
+    for file in files:
         region = spec.selection.regions[places[file.region]]
         valid = carry.coverage.valid_days[:, places[file.region]]
         years = [year for year, days in zip(carry.years, valid, strict=True) if days.any()]
         enough = len(years) >= spec.min_years
-        usual = calendar_edges(spec.axis, job.window)
+        usual = spec.steps.edges(job.window)
         edges = edge_years(carry.years, valid, usual)
         made_from = replace(
             _provenance(job, file, carry, years), edges=tuple(edge_runs(edges, usual))
@@ -391,13 +432,15 @@ def _write_regions(
             edges,
         )
         _put(spec, context, job, file, field, made_from, skipped)
-        gaps += gaps_of(file.region, field.values, field.years_per_day, needed, spec.axis)
+        gaps += gaps_of(file.region, field.values, field.years_per_day, needed, spec.steps)
     return gaps
 
 
 def _needed(spec: ChainSpec, job: WriteJob, statistic: WindowStatistic) -> Counts:
     """Return [day]: the values that a statistic needs on each day."""
     rule = MissingRule(spec.min_years, spec.window)
+    if spec.frequency != DAY:
+        return rule.needed(np.full(len(spec.steps), spec.window, dtype=np.int16))
     return needed_values(rule, spec.axis, job.window, statistic.pool_days)
 
 

@@ -157,7 +157,8 @@ def _are_gaps(found: Any) -> bool:
     """Tell whether this is what a write tells of days that a normal lacks."""
     return isinstance(found, list) and all(
         isinstance(gap, dict)
-        and gap.keys() == _GAP.keys()
+        and gap.keys() - {"step"} == _GAP.keys()
+        and isinstance(gap.get("step", ""), str)
         and all(type(gap[key]) is kind for key, kind in _GAP.items())
         and len(gap["first"]) == 2
         and all(type(n) is int for n in gap["first"])

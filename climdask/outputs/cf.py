@@ -18,11 +18,10 @@ from climdask.climatology.calendars import (
     EPOCH,
     LEAP_CALENDARS,
     Window,
-    climatology_bounds,
-    climatology_time,
 )
+from climdask.climatology.cycles import DAY, MONTH, SEASON
 from climdask.climatology.places import RegionCells
-from climdask.climatology.products import DAILY_MEAN, Product
+from climdask.climatology.products import DAILY_MEAN, Product, Within
 from climdask.inputs.headers import is_temperature
 from climdask.planning.plan import ChainSpec
 from climdask.version import __version__
@@ -77,13 +76,11 @@ def time_variables(
         window: of the normal.
         edges: as :attr:`NormalField.edges`.
     """
-    time, bounds = climatology_time(spec.axis, window)
-    if edges is not None:
-        bounds = climatology_bounds(spec.axis, edges)
+    time, bounds = spec.steps.climatology_time(window, edges)
     about = {
         "standard_name": "time",
         "axis": "T",
-        "long_name": "day of the year, in the last year of the window",
+        "long_name": f"{_step(spec)} of the year, in the last year of the window",
         "units": EPOCH,
         "calendar": spec.axis.output_calendar,
         "climatology": "climatology_bnds",
@@ -91,15 +88,32 @@ def time_variables(
     if spec.axis.output_calendar in LEAP_CALENDARS:
         # CF 4.4: asked for on the calendars of real time; every day has 86400 s here.
         about["units_metadata"] = "leap_seconds: none"
-    days = np.arange(1, time.size + 1, dtype=np.int32)
     return [
         CfVariable("time", ("time",), time, about),
         # Climatology bounds share units and calendar with time, and need no attributes.
         CfVariable("climatology_bnds", ("time", "bnds"), bounds),
-        CfVariable(
-            "dayofyear", ("time",), days, {"long_name": "ordinal day of the year", "units": "1"}
-        ),
+        _step_variable(spec),
     ]
+
+
+def _step(spec: ChainSpec) -> str:
+    return {DAY: "day", MONTH: "month", SEASON: "season"}.get(spec.frequency, "step")
+
+
+def _step_variable(spec: ChainSpec) -> CfVariable:
+    """Return the number of each step; what has no number of its own is named by flags (CF 3.5)."""
+    steps = spec.steps
+    if spec.frequency == DAY:
+        numbers = np.arange(1, len(steps) + 1, dtype=np.int32)
+        about: dict[str, Any] = {"long_name": "ordinal day of the year", "units": "1"}
+    elif spec.frequency == MONTH:
+        numbers = np.array([int(name) for name in steps.names], dtype=np.int32)
+        about = {"long_name": "month of the year", "units": "1"}
+    else:
+        numbers = np.arange(1, len(steps) + 1, dtype=np.int32)
+        about = {"long_name": f"{_step(spec)} of the year"}
+        about |= {"flag_values": numbers, "flag_meanings": " ".join(steps.names)}
+    return CfVariable(steps.dimension, ("time",), numbers, about)
 
 
 def place_variables(spec: ChainSpec, region: RegionCells) -> list[CfVariable]:
@@ -169,6 +183,8 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
     about = dict(shared)
     if product == DAILY_MEAN:
         return about
+    if product.within:
+        about = _of_steps(spec, product.within, about)
     statistic = product.statistic
     about["long_name"] = f"{product.words} of {_what(about) or spec.variable}"
     about["cell_methods"] = product.cell_methods(spec.header.cell_methods)
@@ -183,6 +199,23 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
         about["percentile_definition"] = product.method
     if statistic.pool_days > 1:
         about["pool_days"] = np.int32(statistic.pool_days)
+    return about
+
+
+def _of_steps(spec: ChainSpec, within: Within, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of what is made of the days of steps, before any statistic."""
+    assert within.bound is not None
+    about = dict(shared)
+    text = within.expression.text
+    if text != "mean":
+        about["long_name"] = f"{text}, {_what(about) or spec.variable}"
+        about.pop("standard_name", None)
+    if within.bound.units != spec.header.units:
+        about["units"] = within.bound.units
+        about.pop("units_metadata", None)
+    elif within.bound.is_difference and "units_metadata" in about:
+        about["units_metadata"] = "temperature: difference"
+    about["missing_days"] = str(within.missing)
     return about
 
 

@@ -7,17 +7,23 @@ from pathlib import Path
 
 import xarray as xr
 
+from climdask.climatology.cycles import STEP_DIMENSIONS
 from climdask.outputs.provenance import pack, unpack
 
 
+def step_dimension(dataset: xr.Dataset) -> str:
+    """Return what the steps of a normal are called: ``dayofyear``, ``month``, …"""
+    return next(name for name in STEP_DIMENSIONS if name in dataset.variables)
+
+
 def open_normals(paths: Sequence[Path], target_years: Sequence[int]) -> xr.Dataset:
-    """Open normals as one lazy dataset with dims (target_year, dayofyear, lat, lon)."""
+    """Open normals as one lazy dataset with dims (target_year, step, lat, lon)."""
 
     def by_day(dataset: xr.Dataset) -> xr.Dataset:
         dataset = dataset.drop_vars("climatology_bnds", errors="ignore")
         dataset["time"].attrs.pop("climatology", None)
         dataset["time"].encoding.pop("climatology", None)
-        return dataset.swap_dims(time="dayofyear")
+        return dataset.swap_dims(time=step_dimension(dataset))
 
     coordinate = xr.Variable(
         "target_year", list(target_years), {"long_name": "last year of the window"}
@@ -37,7 +43,7 @@ def open_normals(paths: Sequence[Path], target_years: Sequence[int]) -> xr.Datas
 
 
 def open_stores(target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
-    """Open Zarr stores as one lazy dataset with dims (target_year, dayofyear, lat, lon).
+    """Open Zarr stores as one lazy dataset with dims (target_year, step, lat, lon).
 
     Args:
         target_years: those that are wanted of each store.

@@ -96,7 +96,7 @@ class OutputFormat(Protocol):
         """Open a normal, times not decoded, with dims (day, lat, lon)."""
 
     def open_all(self, target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
-        """Open normals as one lazy dataset with dims (target_year, dayofyear, lat, lon).
+        """Open normals as one lazy dataset with dims (target_year, step, lat, lon).
 
         Args:
             target_years: those that are wanted of each file or store, in order.

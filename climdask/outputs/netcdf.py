@@ -101,7 +101,7 @@ class NetcdfFormat:
         return xr.open_dataset(path, engine="netcdf4", decode_times=False).rename(time="day")
 
     def open_all(self, target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
-        """Open files as one lazy dataset with dims (target_year, dayofyear, lat, lon)."""
+        """Open files as one lazy dataset with dims (target_year, step, lat, lon)."""
         from climdask.outputs.datasets import open_normals
 
         return open_normals(list(target_years), [year for (year,) in target_years.values()])
@@ -151,7 +151,7 @@ def _header(
     attributes: Mapping[str, Any],
 ) -> bytes:
     """Return a NetCDF-4 file with everything in it but the gridded values."""
-    sizes = {"time": len(spec.axis), "bnds": 2, "lat": region.lat.size, "lon": region.lon.size}
+    sizes = {"time": len(spec.steps), "bnds": 2, "lat": region.lat.size, "lon": region.lon.size}
     with NETCDF_LOCK:
         dataset = netCDF4.Dataset("header", "w", format="NETCDF4_CLASSIC", memory=1)
         for name, size in sizes.items():
@@ -219,7 +219,7 @@ def _global_attributes(
     attributes = chain_attributes(spec, region) | {
         # xarray reads this one too; in the variable's own, CDO warns at each command that it
         # cannot assign a coordinate along time.
-        "coordinates": "dayofyear",
+        "coordinates": spec.steps.dimension,
         "title": title(spec, region, years),
         "target_year": np.int32(window.last_year),
         "window": np.int32(len(window)),

@@ -15,7 +15,7 @@ class Places:
     """Where the normals of an output folder are; the place of each series is looked at once."""
 
     folder: OutputFolder
-    _holders: dict[tuple[str, str, str], Holder | None] = field(default_factory=dict)
+    _holders: dict[tuple[str, str, str, str], Holder | None] = field(default_factory=dict)
 
     def objects(
         self, spec: ChainSpec, branch: str, target_year: int, file: NormalFile
@@ -36,11 +36,13 @@ class Places:
 
     def holder(self, series: OutputSeries) -> Holder | None:
         """Return what is in the place of a series."""
-        key = (series.spec.id, series.region.place.name, series.branch)
+        spec = series.spec
+        key = (spec.id, spec.frequency, series.region.place.name, series.branch)
         if key not in self._holders:
-            found = FORMATS[series.spec.format].find(self.folder.root, series)
+            found = FORMATS[spec.format].find(self.folder.root, series)
             self._holders[key] = found
         return self._holders[key]
 
     def _of(self, spec: ChainSpec, branch: str, file: NormalFile) -> Holder | None:
-        return self.holder(OutputSeries(spec, spec.selection.region(file.region), branch))
+        own = spec.at(file.frequency)
+        return self.holder(OutputSeries(own, spec.selection.region(file.region), branch))

@@ -166,12 +166,14 @@ class ZarrFormat:
         """Open a target year of a store with dims (day, lat, lon)."""
         import xarray as xr
 
+        from climdask.outputs.datasets import step_dimension
+
         store = xr.open_zarr(path, chunks=None, decode_times=False, consolidated=True)
-        one: xr.Dataset = store.sel(target_year=target_year).rename(dayofyear="day")
-        return one
+        one: xr.Dataset = store.sel(target_year=target_year)
+        return one.rename({step_dimension(one): "day"})
 
     def open_all(self, target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
-        """Open stores as one lazy dataset with dims (target_year, dayofyear, lat, lon)."""
+        """Open stores as one lazy dataset with dims (target_year, step, lat, lon)."""
         from climdask.outputs.datasets import open_stores
 
         return open_stores(target_years)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from climdask.climatology.calendars import Window, calendar_edges, run_lengths
+from climdask.climatology.calendars import Window, run_lengths
 from climdask.outputs.cf import (
     CfVariable,
     NormalField,
@@ -79,7 +79,7 @@ class Store(OutputSeries):
     @property
     def _nothing(self) -> NormalField:
         """A field without values, which takes no memory."""
-        shape = (len(self.spec.axis), *self.region.index.shape)
+        shape = (len(self.spec.steps), *self.region.index.shape)
         none = np.broadcast_to(np.int16(0), shape)
         values = np.broadcast_to(np.float32(np.nan), shape)
         fields = [none if p.statistic.quantity == "number" else values for p in self.spec.products]
@@ -105,7 +105,7 @@ class Store(OutputSeries):
         for variable in reversed(field_variables(self.spec, field)):
             if _is_yearly(variable):
                 values = np.broadcast_to(variable.values, (n_targets, *variable.values.shape))
-                dims = ("target_year", *_by_day(variable))
+                dims = ("target_year", *_by_step(variable, self.spec.steps.dimension))
                 found.append(CfVariable(variable.name, dims, values, self._about(variable)))
         return found
 
@@ -130,7 +130,7 @@ class Store(OutputSeries):
         each = [time_variables(self.spec, window) for window in windows]
         return [
             CfVariable("target_year", ("target_year",), years, about),
-            *_by_target(each),
+            *_by_target(each, self.spec.steps.dimension),
             *place_variables(self.spec, self.region),
             *(v for v in field_variables(self.spec, self._nothing) if not _is_yearly(v)),
         ]
@@ -146,9 +146,10 @@ class Store(OutputSeries):
         for year in target_years:
             window = Window.ending(year, self.spec.window)
             runs = normals[year].edges if year in normals else ()
-            edges = edges_of_runs(runs, calendar_edges(self.spec.axis, window))
+            edges = edges_of_runs(runs, self.spec.steps.edges(window))
             each.append(time_variables(self.spec, window, edges))
-        return next(v for v in _by_target(each) if v.name == BOUNDS)
+        found = _by_target(each, self.spec.steps.dimension)
+        return next(v for v in found if v.name == BOUNDS)
 
     def attributes(self, target_years: Sequence[int]) -> dict[str, Any]:
         """Return the attributes of the store that do not tell how it was made."""
@@ -174,7 +175,7 @@ class Store(OutputSeries):
         """
         shape = variable.values.shape
         compressed = self.spec.compression_level > 0
-        if variable.dims[1:] == ("dayofyear", "lat", "lon"):
+        if variable.dims[1:] == (self.spec.steps.dimension, "lat", "lon"):
             n_days, *grid = shape[1:]
             most = max(1, CHUNK_BYTES // (4 * grid[0] * grid[1]))
             n_chunks = -(-n_days // most)
@@ -194,16 +195,16 @@ def _is_yearly(variable: CfVariable) -> bool:
     return bool(variable.dims) or variable.name == "number_of_years"
 
 
-def _by_day(variable: CfVariable) -> tuple[str, ...]:
-    return tuple("dayofyear" if dim == "time" else dim for dim in variable.dims)
+def _by_step(variable: CfVariable, dimension: str) -> tuple[str, ...]:
+    return tuple(dimension if dim == "time" else dim for dim in variable.dims)
 
 
-def _by_target(each: Sequence[Sequence[CfVariable]]) -> Iterator[CfVariable]:
-    """Join the time variables of all target years; dayofyear is the same in each."""
+def _by_target(each: Sequence[Sequence[CfVariable]], dimension: str) -> Iterator[CfVariable]:
+    """Join the time variables of all target years; what numbers the steps is the same in each."""
     clock = {key: each[0][0].attributes[key] for key in ("units", "calendar")}
     for same in zip(*each, strict=True):
-        name, dims = same[0].name, _by_day(same[0])
-        if name == "dayofyear":
+        name, dims = same[0].name, _by_step(same[0], dimension)
+        if name == dimension:
             yield replace(same[0], dims=dims)
             continue
         # CF needs no attributes of bounds, but xarray reads these as times only with them.

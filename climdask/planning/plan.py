@@ -12,11 +12,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path, PurePosixPath
 
+from climdask.climatology.blocks import Block
 from climdask.climatology.calendars import DayAxis, Periods, Window
+from climdask.climatology.cycles import DAY, DAYS, Cycle, CycleDays
 from climdask.climatology.places import Place, RegionCells, Selection
 from climdask.climatology.products import DAILY_MEAN, Product
+from climdask.climatology.reductions import YearReduction
 from climdask.climatology.statistics import STATES, kept_by
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory
@@ -94,6 +98,7 @@ class NormalFile:
     key: str
     input_hash: str
     untimed_hash: str
+    frequency: str = DAY
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,11 @@ class ChainSpec:
         count: whether the number of values is written too.
         significant_digits: that the normals are rounded to; None for all.
         format: one of :data:`climdask.planning.naming.NAMINGS`.
-        products: what is made of the variable; the daily mean is the first, if it is asked for.
+        products: what is made of the variable at this frequency; the daily mean is the first, if
+            it is asked for.
         missing_values: that mean missing although the files do not say so; sorted.
+        cycle: the steps of a year that a normal has.
+        others: the same chain at other frequencies, which share its reading.
     """
 
     id: str
@@ -138,6 +146,55 @@ class ChainSpec:
     format: str = "netcdf"
     products: tuple[Product, ...] = (DAILY_MEAN,)
     missing_values: tuple[float, ...] = ()
+    cycle: Cycle = DAYS
+    others: tuple[ChainSpec, ...] = ()
+
+    @cached_property
+    def steps(self) -> CycleDays:
+        """The steps of a year that a normal has."""
+        return self.cycle.on(self.axis)
+
+    @property
+    def frequency(self) -> str:
+        """How long a step is, for names: ``day``, ``mon``, ``seas``, ``yr`` or a user's word."""
+        return self.cycle.name
+
+    @property
+    def read_axis(self) -> DayAxis:
+        """The days that are read: with 29 February where longer steps are made, as they have it."""
+        return self.others[0].axis if self.others else self.axis
+
+    def days_of(self, block: Block | None) -> Block | None:
+        """Return the days of a block that the daily normal has."""
+        if block is None or self.read_axis == self.axis:
+            return block
+        return block.select([day in set(self.axis.days) for day in self.read_axis.days])
+
+    @property
+    def frequencies(self) -> tuple[ChainSpec, ...]:
+        """The chain at each frequency that has products, days first."""
+        return (*((self,) if self.products else ()), *self.others)
+
+    def at(self, frequency: str) -> ChainSpec:
+        """Return the chain at a frequency."""
+        return next(spec for spec in (self, *self.others) if spec.frequency == frequency)
+
+    @cached_property
+    def reductions(self) -> tuple[YearReduction, ...]:
+        """What is made of each year besides its days, each once."""
+        specs = (self, *self.others)
+        found = (p.within.on(s.axis) for s in specs for p in s.products if p.within)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def days_before(self) -> int:
+        """The last days of the year before that the reductions of a year need."""
+        return max((reduction.days_before for reduction in self.reductions), default=0)
+
+    @property
+    def reaches_back(self) -> bool:
+        """Whether its normals have days of the year before the window."""
+        return self.days_before > 0
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -157,7 +214,9 @@ class ChainSpec:
     @property
     def state_bytes(self) -> int:
         """Bytes that a carry keeps of the values for each cell-day."""
-        return sum(STATES[name].bytes_per_value(self.window) for name in self.states)
+        states = sum(STATES[name].bytes_per_value(self.window) for name in self.states)
+        steps = self.window * sum(len(reduction.cycle) for reduction in self.reductions)
+        return states + -(-4 * (steps + self.days_before) // len(self.read_axis))
 
     @property
     def sorted_bytes(self) -> int:
@@ -172,12 +231,12 @@ class ChainSpec:
     @property
     def cell_days(self) -> int:
         """Values in one block."""
-        return len(self.axis) * self.selection.cells.size
+        return len(self.read_axis) * self.selection.cells.size
 
     def series(self, region: str, branch: str) -> SeriesName:
         """Return what names the normals of a region along a branch."""
         who = (self.model, self.member, self.grid, self.variable)
-        return SeriesName(*who, region, branch, self.window)
+        return SeriesName(*who, region, branch, self.window, self.frequency)
 
     def output_path(self, region: str, branch: str, target_year: int) -> PurePosixPath:
         """Return the path of the file or store of a normal, below the output root."""
@@ -193,7 +252,8 @@ class ChainSpec:
         """Return what of the workflow decides the numbers of a region's normals."""
         keys = [OUTPUT_VERSION, self.window, self.min_years, self.axis.leap_day]
         products = [[p.facts for p in self.products]] * (self.products != (DAILY_MEAN,))
-        further = [*products, *self.masked]
+        cycle = [repr(self.cycle)] * (self.frequency != DAY)
+        further = [*cycle, *products, *self.masked]
         return [keys, [self.count, self.significant_digits], place.facts, *further]
 
     @property
@@ -202,7 +262,9 @@ class ChainSpec:
 
         Products that keep the same share their checkpoints.
         """
-        return [["states", *self.states]] * (self.states != ("sum",)) + self.masked
+        states = [["states", *self.states]] * (self.states != ("sum",))
+        steps = [["steps", *map(repr, self.reductions)]] * bool(self.reductions)
+        return [*states, *steps, *self.masked]
 
     @property
     def masked(self) -> list[object]:
@@ -290,6 +352,7 @@ class Chain:
                 checkpoint_every=self.run.checkpoint_every,
                 keep_ring=self.memory.keeps_ring,
                 slice_years=self.slice_years,
+                reaches_back=spec.reaches_back,
             ),
             self.files,
         )
@@ -302,9 +365,11 @@ class Chain:
 
     def _pending(self, branch: str) -> tuple[int, ...]:
         names = [region.place.name for region in self.spec.selection.regions]
-        keys = self.spec.output_key
+        keys = [spec.output_key for spec in self.spec.frequencies]
         done, targets = self.done.normals, self.targets[branch]
-        return tuple(t for t in targets if any(keys(n, branch, t) not in done for n in names))
+        return tuple(
+            t for t in targets if any(key(n, branch, t) not in done for key in keys for n in names)
+        )
 
     @property
     def id(self) -> str:
@@ -314,10 +379,10 @@ class Chain:
     @property
     def series(self) -> Iterator[tuple[OutputSeries, tuple[int, ...]]]:
         """Each series of normals, with its target years, done or not."""
-        for region in self.spec.selection.regions:
+        for spec, region in product(self.spec.frequencies, self.spec.selection.regions):
             for branch, years in self.targets.items():
                 if years:
-                    yield OutputSeries(self.spec, region, branch), years
+                    yield OutputSeries(spec, region, branch), years
 
     def source_files(self, branch: str, year: int) -> tuple[InputFile, ...]:
         """Return the files that hold ``year`` on the way of ``branch``; empty in a gap."""
@@ -355,37 +420,36 @@ class Chain:
         return self._named[key]
 
     def _name_normals(self, branch: str, target_year: int) -> tuple[NormalFile, ...]:
-        timed = self._window_files(branch, target_year, timed=True)
-        untimed = self._window_files(branch, target_year, timed=False)
         return tuple(
             NormalFile(
                 region.place.name,
-                str(self.spec.output_path(region.place.name, branch, target_year)),
-                self.spec.output_key(region.place.name, branch, target_year),
-                self._input_hash(region.place, timed),
-                self._input_hash(region.place, untimed),
+                str(spec.output_path(region.place.name, branch, target_year)),
+                spec.output_key(region.place.name, branch, target_year),
+                *(digest_of(*spec.deciding_keys(region.place), files) for files in window_files),
+                spec.frequency,
             )
+            for spec in self.spec.frequencies
+            for window_files in [self._hashed_files(spec, branch, target_year)]
             for region in self.spec.selection.regions
         )
 
-    def _input_hash(self, place: Place, window_files: str) -> str:
-        """Return a hash of all that decides the numbers of a normal.
-
-        The window's files (path below the input root, size and, if timed, modification time)
-        and the keys of the workflow that change its numbers.
-        """
-        return digest_of(*self.spec.deciding_keys(place), window_files)
+    def _hashed_files(self, spec: ChainSpec, branch: str, year: int) -> tuple[str, str]:
+        """Return two hashes of the files of a window, with and without modification times."""
+        timed, untimed = (
+            self._window_files(spec, branch, year, timed=timed) for timed in (True, False)
+        )
+        return timed, untimed
 
     def carry_hash(self, branch: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
         cells = hashlib.sha256(self.spec.selection.cells.tobytes()).hexdigest()
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
         boxes = [region.place.facts for region in self.spec.selection.regions]
-        files = self._window_files(branch, year, timed=True)
+        files = self._window_files(self.spec, branch, year, timed=True)
         return digest_of(keys, boxes, files, *self.spec.carry_keys)
 
-    def _window_files(self, branch: str, year: int, *, timed: bool) -> str:
-        window = Window.ending(year, self.spec.window)
+    def _window_files(self, spec: ChainSpec, branch: str, year: int, *, timed: bool) -> str:
+        window = Window.ending(year, spec.window + spec.reaches_back)
         files = sorted({f for y in window.years for f in self.source_files(branch, y)})
         # Which of two files that overlap gives a year hangs on where history ends.
         history = min(self.spec.periods.last_historical_year, year)
@@ -488,7 +552,7 @@ class Plan:
     def n_all(self) -> int:
         """Normals of the whole workflow, done or not."""
         return sum(
-            len(years) * len(c.spec.selection.regions)
+            len(years) * len(c.spec.selection.regions) * len(c.spec.frequencies)
             for c in self.all_chains
             for years in c.targets.values()
         )
@@ -497,13 +561,12 @@ class Plan:
     def output_bytes(self) -> int:
         """Bytes of the normals to make, before compression."""
         sizes = {
-            c.id: {
-                r.place.name: r.index.size * len(c.spec.axis) * c.spec.value_bytes
-                for r in c.spec.selection.regions
-            }
+            (c.id, spec.frequency, r.place.name): r.index.size * len(spec.steps) * spec.value_bytes
             for c in self.chains
+            for spec in c.spec.frequencies
+            for r in c.spec.selection.regions
         }
-        return sum(sizes[c.id][f.region] for c, job in self.jobs for f in job.files)
+        return sum(sizes[c.id, f.frequency, f.region] for c, job in self.jobs for f in job.files)
 
     @property
     def worker_bytes(self) -> int:

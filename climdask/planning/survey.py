@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from climdask.climatology.calendars import DayAxis, Periods, Window, run_lengths
+from climdask.climatology.conversions import is_water
+from climdask.climatology.cycles import Cycle
 from climdask.climatology.places import Selection, select
-from climdask.climatology.products import OWN_NAMES, Product, taken_names
+from climdask.climatology.products import OWN_NAMES, Product, Within, taken_names
 from climdask.errors import ClimdaskError, PlanError
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory, Series
@@ -117,7 +119,31 @@ class _Surveyor:
 
     @property
     def _products(self) -> tuple[Product, ...]:
-        return self.workflow.products
+        return self.workflow.products_of(self.series.variable)
+
+    def _by_frequency(self) -> dict[Cycle, tuple[Product, ...]]:
+        """Return the products by the steps that they have, bound to the units of the files.
+
+        Raises:
+            PlanError: nothing is made of the variable, or something that its units do not allow.
+        """
+        found: dict[Cycle, tuple[Product, ...]] = {}
+        for product in self._products:
+            bound = replace(product, within=self._bound(product.within))
+            found[product.cycle] = (*found.get(product.cycle, ()), bound)
+        if not found:
+            raise PlanError(
+                f"{self.series.id}: normals: no entry is made of {self.series.variable}; add one, "
+                "or leave the variable out of variables"
+            )
+        return found
+
+    def _bound(self, within: Within | None) -> Within | None:
+        water = is_water(str(dict(self.header.attributes).get("standard_name", "")))
+        try:
+            return within.bind(self.header.units, water=water) if within else None
+        except ValueError as error:
+            raise PlanError(f"{self.series.id}: normals: within: {error}") from None
 
     def _kept_header(self) -> Header:
         """Return the header without scalar coordinates that an output cannot hold.
@@ -153,7 +179,8 @@ class _Surveyor:
 
     def _spec(self) -> ChainSpec:
         flow, series = self.workflow, self.series
-        return ChainSpec(
+        by_cycle = self._by_frequency()
+        spec = ChainSpec(
             series.id,
             series.model,
             series.member,
@@ -168,9 +195,14 @@ class _Surveyor:
             flow.output.compression_level,
             flow.output.significant_digits,
             format=flow.output.format,
-            products=self._products,
+            products=by_cycle.pop(Cycle.days(), ()),
             missing_values=tuple(sorted(set(flow.input.missing_values))),
         )
+        whole = DayAxis(self.header.calendar, "keep")  # months and years have their 29 February
+        others = (
+            replace(spec, axis=whole, cycle=cycle, products=own) for cycle, own in by_cycle.items()
+        )
+        return replace(spec, others=tuple(others))
 
     def _targets(self, files: Mapping[str, Sequence[InputFile]]) -> dict[str, tuple[int, ...]]:
         """Return the target years of each branch."""

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from climdask.climatology.cycles import WORDS
 from climdask.errors import EXIT_DONE, EXIT_FAILED, PlanError, did_you_mean
 from climdask.execution.gaps import summarize
 from climdask.inputs.audit import Audit, audit
@@ -93,6 +94,7 @@ class RunResult:
         scenario: str | None = None,
         model: str | None = None,
         member: str | None = None,
+        each: str = "day",
     ) -> xr.Dataset:
         """Open the normals of a variable and region as one lazy dataset.
 
@@ -100,10 +102,12 @@ class RunResult:
             variable, region: as in the workflow.
             scenario: which branch to follow after the historical experiment; may be left out if
                 there is one only, as may ``model`` and ``member``.
+            each: ``day``, ``month``, ``season``, ``year``, or the name of days of your own.
 
         Returns:
-            A dataset with dims (target_year, dayofyear, lat, lon): the variable float32,
-            ``time(target_year, dayofyear)``, ``years_per_day`` and ``number_of_years``.
+            A dataset with dims (target_year, step, lat, lon), where step is ``dayofyear``,
+            ``month``, ``season`` or ``step``: the products float32, ``time(target_year, step)``,
+            ``years_per_day`` and ``number_of_years``.
 
         Raises:
             PlanError: no normals of that name, or more than one series fits.
@@ -114,13 +118,15 @@ class RunResult:
         names = [r.place.name for r in chain.spec.selection.regions]
         if region not in names:
             raise PlanError(f'region "{region}" is none of {names}{did_you_mean(region, names)}')
+        frequency = _frequency(chain, each)
         branches = dict.fromkeys((chain.branches.trunk, branch))
         found = [
             (self.folder.root / file.path, year)
             for own in branches
             for year in chain.targets.get(own, ())
             for file in chain.normals(own, year)
-            if file.region == region and places.are_there(chain.spec, own, year, file)
+            if (file.region, file.frequency) == (region, frequency)
+            and places.are_there(chain.spec, own, year, file)
         ]
         if not found:
             raise PlanError(f"{chain.id}: no normals of {region} are there; did the run fail?")
@@ -148,6 +154,19 @@ def _one_chain(
             f"member {member}{near}; there are {', '.join(ids)}"
         )
     return fitting[0]
+
+
+def _frequency(chain: Chain, each: str) -> str:
+    """Return the frequency that a word of a workflow names."""
+    found = [spec.frequency for spec in chain.spec.frequencies]
+    frequency = WORDS.get(each, each)
+    if frequency not in found:
+        words = [next((w for w, f in WORDS.items() if f == own), own) for own in found]
+        raise PlanError(
+            f"each: {each} is none of this run; choose one of {', '.join(words)}"
+            f"{did_you_mean(each, words)}"
+        )
+    return frequency
 
 
 def _one_branch(chain: Chain, scenario: str | None) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from climdask.climatology.cycles import WORDS, Cycle
+from climdask.climatology.expressions import EXAMPLES, parse
+from climdask.climatology.missingdays import missing_rule
 from climdask.climatology.orderstatistics import LINEAR, METHODS, percentile_level
-from climdask.climatology.products import OWN_NAMES, Product
+from climdask.climatology.products import OWN_NAMES, Product, Within
 from climdask.climatology.statistics import MEAN, STATISTICS, statistic_of
 from climdask.errors import did_you_mean
 from climdask.settings.sections import Section, as_list, refuse_doubles
@@ -50,6 +53,25 @@ Statistic = Annotated[
 ]
 
 
+def _check_each(value: object) -> object:
+    if not isinstance(value, str | Mapping | Sequence):
+        raise ValueError(f"{value!r} is no part of a year; expected one of {', '.join(WORDS)}")
+    Cycle.of(value)
+    return value
+
+
+def _check_expression(text: str) -> str:
+    return parse(text).text
+
+
+def _check_missing(rule: str | float) -> str | float:
+    missing_rule(rule)
+    return rule
+
+
+Each = Annotated[str | list[int] | dict[str, str], BeforeValidator(_check_each)]
+
+
 class NormalEntry(Section):
     """Some products that share their settings."""
 
@@ -73,6 +95,23 @@ class NormalEntry(Section):
     name: Annotated[str, Field(pattern=VARIABLE, max_length=80)] | None = Field(
         None, description="What stands in place of the variable's name in those of the products."
     )
+    each: Each = Field(
+        "day",
+        description="The steps of the year: day, month, season, year, a list of months, or days of "
+        'your own such as {name: growing, from: "04-01", to: "09-30"}.',
+    )
+    within: Annotated[str, AfterValidator(_check_expression)] = Field(
+        "mean",
+        description=f"What is made of the days of each step: {', '.join(EXAMPLES)}.",
+    )
+    missing_days: Annotated[str | float, AfterValidator(_check_missing)] = Field(
+        "wmo",
+        description="When a step is missing: wmo (11 missing days or 5 in a row, WMO-No. 1203; sums "
+        "and counts need all days), all (all days must be there), or the share that must be.",
+    )
+    variables: Annotated[list[str], BeforeValidator(as_list)] | None = Field(
+        None, description="Those of the workflow's variables that this is made of; all if left out."
+    )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> NormalEntry:
@@ -86,25 +125,46 @@ class NormalEntry(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _steps_fit(self) -> NormalEntry:
+        if self.each != "day" and self.pool_days > 1:
+            raise ValueError("pool_days is of days; leave it out, or set each: day")
+        if self.each == "day" and "within" in self.model_fields_set:
+            raise ValueError(
+                f"within: {self.within} is made of the days of longer steps; add each: month, "
+                "season or year"
+            )
+        return self
+
+    def is_of(self, variable: str) -> bool:
+        """Tell whether it is made of a variable."""
+        return self.variables is None or variable in self.variables
+
     @property
     def products(self) -> tuple[Product, ...]:
         """The products, in the order of the entry."""
+        within = None
+        if self.each != "day":
+            rule = missing_rule(self.missing_days)
+            within = Within(Cycle.of(self.each), parse(self.within), rule)
         return tuple(
             Product(
                 over_years=name,
                 pool_days=self.pool_days,
                 method=(self.method or LINEAR) if percentile_level(name) else LINEAR,
                 stem=self.name or "",
+                within=within,
             )
             for name in self.over_years
         )
 
 
-def products_of(entries: Sequence[str | NormalEntry]) -> tuple[Product, ...]:
-    """Return the products of all entries, in the order of the output."""
+def products_of(entries: Sequence[str | NormalEntry], variable: str) -> tuple[Product, ...]:
+    """Return the products of a variable, in the order of the output, not of the workflow."""
     made = [
         product
         for entry in entries
+        if isinstance(entry, str) or entry.is_of(variable)
         for product in ((Product(entry),) if isinstance(entry, str) else entry.products)
     ]
     return tuple(sorted(made, key=lambda product: product.order))
@@ -116,16 +176,25 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
     Raises:
         ValueError: they do; or a product has a name that each output needs for something else.
     """
-    products = products_of(entries)
-    refuse_doubles([_shown(product) for product in products])
-    coordinates = {product.coordinate[0] for product in products if product.coordinate}
+    for entry in entries:
+        for variable in () if isinstance(entry, str) else entry.variables or ():
+            if variable not in variables:
+                raise ValueError(
+                    f"variables: {variable} is none of the workflow's {', '.join(variables)}"
+                    f"{did_you_mean(variable, variables)}"
+                )
     for variable in variables:
-        seen: dict[str, Product] = {}
+        products = products_of(entries, variable)
+        refuse_doubles([_shown(product) for product in products])
+        _check_cycles(products)
+        coordinates = {product.coordinate[0] for product in products if product.coordinate}
+        seen: dict[tuple[str, str], Product] = {}
         for product in products:
             name = product.name(variable)
-            if name in seen:
+            key = (product.cycle.name, name)
+            if key in seen:
                 raise ValueError(
-                    f"{_shown(seen[name])} and {_shown(product)} would both be {name}; give one of "
+                    f"{_shown(seen[key])} and {_shown(product)} would both be {name}; give one of "
                     "them a name"
                 )
             if product.stem and name in OWN_NAMES | coordinates:
@@ -133,7 +202,21 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
                     f"name: {product.stem}: each output has something else of the name {name}; "
                     "expected another name"
                 )
-            seen[name] = product
+            seen[key] = product
+
+
+def _check_cycles(products: Sequence[Product]) -> None:
+    """Check that steps of one name are the same steps."""
+    seen: dict[str, Cycle] = {}
+    for product in products:
+        other = seen.setdefault(product.cycle.name, product.cycle)
+        if other != product.cycle:
+            raise ValueError(
+                f"two entries have other steps of the frequency {product.cycle.name}: "
+                f"{', '.join(s.name for s in other.spans)} and "
+                f"{', '.join(s.name for s in product.cycle.spans)}; give one of them as days of "
+                "its own name, {name: …, from: MM-DD, to: MM-DD}, or ask for all months"
+            )
 
 
 def _shown(product: Product) -> str:
@@ -143,5 +226,7 @@ def _shown(product: Product) -> str:
         f"pool_days: {product.pool_days}" * (product.pool_days > 1),
         f"method: {product.method}" * (product.method != LINEAR),
         f"name: {product.stem}" * bool(product.stem),
+        f"each: {product.cycle.name}" * (product.within is not None),
+        f"within: {product.within.expression.text}" if product.within else "",
     ]
     return " with ".join(filter(None, [parts[0], ", ".join(filter(None, parts[1:]))]))

@@ -281,10 +281,9 @@ class Workflow(Section):
         """The regions, in order."""
         return tuple(DEFAULT_REGIONS[r] if isinstance(r, str) else r.box for r in self.regions)
 
-    @property
-    def products(self) -> tuple[Product, ...]:
-        """What is made of each variable, in the order of the output: the mean is the first."""
-        return products_of(self.normals)
+    def products_of(self, variable: str) -> tuple[Product, ...]:
+        """Return what is made of a variable, in the order of the output: the mean is the first."""
+        return products_of(self.normals, variable)
 
     @property
     def years_needed(self) -> int:
