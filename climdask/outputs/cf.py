@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from climdask.climatology import rounding
+from climdask.climatology import cfwords, rounding
 from climdask.climatology.calendars import (
     EPOCH,
     LEAP_CALENDARS,
     Window,
 )
 from climdask.climatology.cycles import DAY, MONTH, SEASON
+from climdask.climatology.expressions import Kind
 from climdask.climatology.places import RegionCells
 from climdask.climatology.products import DAILY_MEAN, Product, Within
 from climdask.inputs.headers import is_temperature
@@ -172,10 +173,12 @@ def field_variables(spec: ChainSpec, field: NormalField) -> list[CfVariable]:
 
 
 def _coordinates(spec: ChainSpec) -> list[CfVariable]:
-    """Return a scalar coordinate for each percentile (CF 5.7)."""
+    """Return a scalar coordinate for each percentile and each threshold (CF 5.7)."""
     about = {"long_name": "percentile", "units": "percent"}
     found = dict(p.coordinate for p in spec.products if p.coordinate)
-    return [CfVariable(name, (), np.array(level), about) for name, level in found.items()]
+    levels = [CfVariable(name, (), np.array(level), about) for name, level in found.items()]
+    limits = (_threshold_of(spec, p.within) for p in spec.products if p.within)
+    return [*levels, *{v.name: v for v in limits if v is not None}.values()]
 
 
 def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
         about = _of_steps(spec, product.within, about)
     statistic = product.statistic
     about["long_name"] = f"{product.words} of {_what(about) or spec.variable}"
-    about["cell_methods"] = product.cell_methods(spec.header.cell_methods)
+    about["cell_methods"] = _cell_methods(spec, product)
     if not about["cell_methods"]:
         del about["cell_methods"]
     if statistic.quantity == "number":
@@ -202,21 +205,49 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
     return about
 
 
+def _cell_methods(spec: ChainSpec, product: Product) -> str:
+    """Return CF ``cell_methods``; "" where CF has no method for the statistic."""
+    method = product.statistic.method
+    if product.within is None or not method:
+        return product.cell_methods(spec.header.cell_methods)
+    daily = spec.header.cell_methods.removeprefix("time: ").partition(" ")[0]
+    return cfwords.cell_methods(product.within.expression, daily, method)
+
+
 def _of_steps(spec: ChainSpec, within: Within, shared: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of what is made of the days of steps, before any statistic."""
     assert within.bound is not None
-    about = dict(shared)
-    text = within.expression.text
-    if text != "mean":
-        about["long_name"] = f"{text}, {_what(about) or spec.variable}"
-        about.pop("standard_name", None)
-    if within.bound.units != spec.header.units:
-        about["units"] = within.bound.units
-        about.pop("units_metadata", None)
-    elif within.bound.is_difference and "units_metadata" in about:
-        about["units_metadata"] = "temperature: difference"
+    expression, bound = within.expression, within.bound
+    source = str(shared.get("standard_name", ""))
+    words = {
+        "standard_name": cfwords.standard_name(expression, source, bound.units) if source else None,
+        "units_metadata": cfwords.units_metadata(bound.units, difference=bound.is_difference),
+    }
+    about = {**{k: v for k, v in shared.items() if k not in words}, "units": bound.units}
+    about |= {key: word for key, word in words.items() if word}
+    if expression.kind is not Kind.MEAN:
+        about["long_name"] = f"{expression.text}, {_what(shared) or spec.variable}"
     about["missing_days"] = str(within.missing)
+    if threshold := _threshold_name(within):
+        about["coordinates"] = f"{about.get('coordinates', '')} {threshold}".strip()
     return about
+
+
+def _threshold_name(within: Within) -> str:
+    """Return the name of the scalar coordinate of a threshold; "" if there is none."""
+    return f"threshold_{within.expression.name}" if within.expression.threshold else ""
+
+
+def _threshold_of(spec: ChainSpec, within: Within) -> CfVariable | None:
+    """Return the scalar coordinate that CF asks for where days are compared with a threshold."""
+    source = str(dict(spec.header.attributes).get("standard_name", ""))
+    found = cfwords.threshold_coordinate(within.expression, source)
+    if found is None:
+        return None
+    about = {"long_name": "threshold", "units": found.units}
+    if found.standard_name:
+        about["standard_name"] = found.standard_name
+    return CfVariable(_threshold_name(within), (), np.array(float(found.value)), about)
 
 
 def _what(about: Mapping[str, Any]) -> str:

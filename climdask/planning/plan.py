@@ -425,11 +425,12 @@ class Chain:
                 region.place.name,
                 str(spec.output_path(region.place.name, branch, target_year)),
                 spec.output_key(region.place.name, branch, target_year),
-                *(digest_of(*spec.deciding_keys(region.place), files) for files in window_files),
+                digest_of(*spec.deciding_keys(region.place), files[0]),
+                digest_of(*spec.deciding_keys(region.place), files[1]),
                 spec.frequency,
             )
             for spec in self.spec.frequencies
-            for window_files in [self._hashed_files(spec, branch, target_year)]
+            for files in [self._hashed_files(spec, branch, target_year)]
             for region in self.spec.selection.regions
         )
 

@@ -106,8 +106,8 @@ class NormalEntry(Section):
     )
     missing_days: Annotated[str | float, AfterValidator(_check_missing)] = Field(
         "wmo",
-        description="When a step is missing: wmo (11 missing days or 5 in a row, WMO-No. 1203; sums "
-        "and counts need all days), all (all days must be there), or the share that must be.",
+        description="When a step is missing: wmo (11 missing days or 5 in a row, WMO-No. 1203; "
+        "sums and counts need all days), all (all must be there), or the share that must be.",
     )
     variables: Annotated[list[str], BeforeValidator(as_list)] | None = Field(
         None, description="Those of the workflow's variables that this is made of; all if left out."
