@@ -207,7 +207,7 @@ def describe(path: Path) -> tuple[tuple[int, ...], str]:
             if variable.dims[-2:] == ("lat", "lon") and "ancillary_variables" in variable.attrs
         ]
     # The mean has the variable's own name, and that begins the name of the file.
-    names.sort(key=lambda name: not path.name.startswith(f"{name}_day_"))
+    names.sort(key=lambda name: not path.name.startswith(f"{name}_"))
     if names:
         return years, names[0]
     raise UnreadableFile(f"{path}: holds no normal")

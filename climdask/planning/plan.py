@@ -175,6 +175,11 @@ class ChainSpec:
         """The chain at each frequency that has products, days first."""
         return (*((self,) if self.products else ()), *self.others)
 
+    @property
+    def alone(self) -> ChainSpec:
+        """The chain at this frequency only."""
+        return replace(self, others=())
+
     def at(self, frequency: str) -> ChainSpec:
         """Return the chain at a frequency."""
         return next(spec for spec in (self, *self.others) if spec.frequency == frequency)
@@ -437,7 +442,7 @@ class Chain:
     def _hashed_files(self, spec: ChainSpec, branch: str, year: int) -> tuple[str, str]:
         """Return two hashes of the files of a window, with and without modification times."""
         timed, untimed = (
-            self._window_files(spec, branch, year, timed=timed) for timed in (True, False)
+            self._window_files(spec.alone, branch, year, timed=timed) for timed in (True, False)
         )
         return timed, untimed
 

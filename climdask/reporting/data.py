@@ -16,6 +16,7 @@ from climdask.climatology.calendars import from_run_lengths, run_lengths
 from climdask.errors import DataError, OutputError
 from climdask.inputs.audit import Audit, audit
 from climdask.inputs.sharedfiles import read_regular
+from climdask.climatology.cycles import DAY
 from climdask.outputs.catalogue import Naming, Normal, NormalSet, OpenNormal, find_normals, opened
 from climdask.outputs.folder import OutputFolder
 from climdask.plaintext import quantity
@@ -153,12 +154,16 @@ def collect(
     """
     folder = OutputFolder(root)
     manifest = read_manifest(folder)
-    sets = find_normals(root, _naming(manifest))
-    shown, left_out = sets[:MOST_SETS], {}
+    found = find_normals(root, _naming(manifest))
+    sets = tuple(one for one in found if one.frequency == DAY)
+    shown = sets[:MOST_SETS]
+    left_out = dict.fromkeys(
+        (one.id for one in found if one.frequency != DAY),
+        "a report shows daily normals only; open these with climdask.run(...).open or xarray",
+    )
     if len(sets) > MOST_SETS:
-        left_out = dict.fromkeys(
-            (s.id for s in sets[MOST_SETS:]), f"a report shows {MOST_SETS} at most"
-        )
+        more = (one.id for one in sets[MOST_SETS:])
+        left_out |= dict.fromkeys(more, f"a report shows {MOST_SETS} at most")
     shapes = {one.id: shape for one in shown if (shape := _shape(one)) is not None}
     detail = choose_detail(list(shapes.values()), map_bytes)
     fields = []

@@ -185,8 +185,8 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
                 )
     for variable in variables:
         products = products_of(entries, variable)
-        refuse_doubles([_shown(product) for product in products])
         _check_cycles(products)
+        refuse_doubles([_shown(product) for product in products])
         coordinates = {product.coordinate[0] for product in products if product.coordinate}
         seen: dict[tuple[str, str], Product] = {}
         for product in products:

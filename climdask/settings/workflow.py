@@ -271,7 +271,10 @@ class Workflow(Section):
                 f"min_years: {self.min_years} is more than window: {self.window}; "
                 "a window never has that many years"
             )
-        check_names(self.normals, self.variables)
+        try:
+            check_names(self.normals, self.variables)
+        except ValueError as error:
+            raise ValueError(f"normals: {error}") from None
         if self.historical in self.scenarios:
             raise ValueError(f'scenarios: "{self.historical}" is the historical experiment')
         return self
