@@ -5,7 +5,8 @@ one set of types when this module is imported, so within a process once, whateve
 tasks and threads. The machine code is kept on disk: beside this file; where that cannot be written,
 as in an install for all users, in the user's own cache folder (or ``NUMBA_CACHE_DIR``), which the
 processes of a machine share, and those of a cluster where they share the home folder. Where no
-folder can be written at all, each process compiles once, for some seconds, and works the same.
+folder can be written at all, each process compiles once, for some seconds, and works the same. A
+run imports this module before its workers begin, so as a rule they find the code.
 
 Nothing here rounds: numbers are compared and copied, so no compiler can change a bit.
 """
@@ -47,6 +48,7 @@ def _compiled(*signature: Any) -> Callable[[Callable[..., Any]], Callable[..., A
 _F2, _F3 = _array(types.float32, 2), _array(types.float32, 3)
 
 
+# Where an index is unsigned, it cannot count from the end, and the loop becomes one of vectors.
 _part = numba.njit(nogil=True, error_model="numpy", inline="never")
 
 
@@ -54,8 +56,24 @@ _part = numba.njit(nogil=True, error_model="numpy", inline="never")
 def _missing_last(values: Floats, day: int, first: int, into: Floats) -> None:
     """Write a day's values with infinity for NaN, which is sorted last, and 0 for -0."""
     for c in range(min(TILE, values.shape[1] - first)):
-        x = values[day, first + c]
+        x = values[day, np.uint64(first + c)]
         into[c] = x + np.float32(0.0) if x == x else np.float32(np.inf)
+
+
+@_part
+def _take(years: Floats, day: int, first: int, made: Floats) -> None:
+    """Copy the years of some cells to where work on them is fast."""
+    for r in range(years.shape[1]):
+        for c in range(min(TILE, years.shape[2] - first)):
+            made[r, c] = years[day, r, np.uint64(first + c)]
+
+
+@_part
+def _put(made: Floats, day: int, first: int, out: Floats) -> None:
+    """Copy the years of some cells back."""
+    for r in range(out.shape[1]):
+        for c in range(min(TILE, out.shape[2] - first)):
+            out[day, r, np.uint64(first + c)] = made[r, c]
 
 
 @_part
@@ -68,7 +86,10 @@ def _drop(made: Floats, n_years: int, n: int, gone: Floats) -> bool:
             seen[c] |= np.int32(v == gone[c])
             after = made[r + 1, c]
             made[r, c] = v if v < gone[c] else after
-    return bool(seen[:n].sum() == n)
+    whole = 0
+    for c in range(n):
+        whole += seen[c]
+    return whole == n
 
 
 @_part
@@ -79,7 +100,8 @@ def _add(made: Floats, kept: int, new: Floats) -> None:
             v, x = made[r, c], new[c]
             made[r, c] = v if v < x else x
             new[c] = x if v < x else v
-    made[kept] = new
+    for c in range(TILE):
+        made[kept, c] = new[c]
 
 
 @_part
@@ -166,7 +188,7 @@ def slide(
     for day in range(n_days):
         for first in range(0, n_cells, TILE):
             n = min(TILE, n_cells - first)
-            made[:n_years, :n] = years[day, :, first : first + n]
+            _take(years, day, first, made)
             if has_leaves:
                 _missing_last(leaves, day, first, value)
                 if not _drop(made, n_years, n, value):
@@ -174,7 +196,7 @@ def slide(
             if has_enters:
                 _missing_last(enters, day, first, value)
                 _add(made, n_years - has_leaves, value)
-            out[day, :, first : first + n] = made[: out.shape[1], :n]
+            _put(made, day, first, out)
     return True
 
 

@@ -108,12 +108,12 @@ class Product:
 
     @property
     def words(self) -> str:
-        """What it is in words, such as ``percentile 90 over the years, of 5 days around each``."""
+        """What it is in words, such as ``percentile 90 over the years and 5 days``."""
         if self.coordinate:
             what = f"percentile {self.coordinate[1]:g}"
         else:
             what = _WORDS.get(self.over_years, self.over_years)
-        pool = f", of {self.pool_days} days around each" if self.pool_days > 1 else ""
+        pool = f" and {self.pool_days} days" if self.pool_days > 1 else ""
         return f"{what} over the years{pool}"
 
     @property
