@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.calendars import from_run_lengths, run_lengths
+from climdask.climatology.cycles import DAY
 from climdask.errors import DataError, OutputError
 from climdask.inputs.audit import Audit, audit
 from climdask.inputs.sharedfiles import read_regular
-from climdask.climatology.cycles import DAY
 from climdask.outputs.catalogue import Naming, Normal, NormalSet, OpenNormal, find_normals, opened
 from climdask.outputs.folder import OutputFolder
 from climdask.plaintext import quantity

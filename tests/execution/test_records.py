@@ -333,7 +333,7 @@ def sums() -> st.SearchStrategy[Carry]:
         pairs = st.sets(st.tuples(st.integers(1850, 2300), st.text(max_size=5)), max_size=2)
         count = draw(arrays(np.int16, (n_days, width), elements=counts))
         coverage = Coverage(years, count, tuple(sorted(draw(pairs))))
-        return Carry((n_days, n_cells), coverage, {"mean": tuple(terms)})
+        return Carry((n_days, n_cells), coverage, {"sum": tuple(terms)})
 
     return make()
 
@@ -367,7 +367,7 @@ def test_a_checkpoint_gives_the_sum_back_to_the_last_bit(
 SAMPLE = Carry(
     (3, 4),
     Coverage((2000, 2001, 2002, 2003), np.full((3, 1), 4, np.int16), ((2004, "tas/bad.nc"),)),
-    {"mean": (np.arange(12.0).reshape(3, 4), np.full((3, 4), 1e-20))},
+    {"sum": (np.arange(12.0).reshape(3, 4), np.full((3, 4), 1e-20))},
 )
 
 
