@@ -213,6 +213,19 @@ def describe(path: Path) -> tuple[tuple[int, ...], str]:
     raise UnreadableFile(f"{path}: holds no normal")
 
 
+def lacks_mean(normal: Normal, variable: str) -> bool:
+    """Tell whether a normal can be opened, and has other statistics than the mean only."""
+    try:
+        with _open(normal) as dataset:
+            return _has_others_only(dataset, variable)
+    except (OSError, RuntimeError, ValueError, KeyError):
+        return False
+
+
+def _has_others_only(dataset: xr.Dataset, variable: str) -> bool:
+    return variable not in dataset and "number_of_years" in dataset
+
+
 @contextmanager
 def opened(normal: Normal, variable: str) -> Iterator[OpenNormal]:
     """Open a normal of either format.
@@ -244,7 +257,7 @@ def _open(normal: Normal) -> xr.Dataset:
 
 
 def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:
-    if variable not in dataset and "number_of_years" in dataset:
+    if _has_others_only(dataset, variable):
         raise UnreadableFile(
             f"{normal.path}: has no mean of {variable}, which is what is shown; add mean to normals"
         )

@@ -17,7 +17,15 @@ from climdask.climatology.cycles import DAY
 from climdask.errors import DataError, OutputError
 from climdask.inputs.audit import Audit, audit
 from climdask.inputs.sharedfiles import read_regular
-from climdask.outputs.catalogue import Naming, Normal, NormalSet, OpenNormal, find_normals, opened
+from climdask.outputs.catalogue import (
+    Naming,
+    Normal,
+    NormalSet,
+    OpenNormal,
+    find_normals,
+    lacks_mean,
+    opened,
+)
 from climdask.outputs.folder import OutputFolder
 from climdask.plaintext import quantity
 from climdask.reporting.coastlines import Line, coastlines
@@ -171,7 +179,7 @@ def collect(
         tell(f"{n} of {len(shown)}: {one.id}, {quantity(len(one.normals), 'normal')}")
         made = _field(one, detail, shapes[one.id]) if one.id in shapes else None
         if made is None:
-            left_out[one.id] = "none of its normals can be read, or none has the mean"
+            left_out[one.id] = _why_left_out(one)
         else:
             fields.append(made)
     traces = folder.traces()
@@ -231,6 +239,12 @@ def _latest_timeline(traces: Sequence[Path]) -> tuple[str, Timeline]:
         if found.spans:
             return trace.parent.name, found
     return "", NOTHING
+
+
+def _why_left_out(one: NormalSet) -> str:
+    if any(lacks_mean(normal, one.variable) for normal in one.normals):
+        return "it has no mean, which a report shows; add mean to normals"
+    return "none of its normals can be read"
 
 
 def _shape(one: NormalSet) -> Shape | None:
