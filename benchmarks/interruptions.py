@@ -3,7 +3,8 @@
 ``python -m benchmarks.interruptions --count 200``: SIGTERM, SIGINT and SIGKILL in turn, to the
 whole session as a terminal or batch system sends it, in both formats. After each a rerun goes on;
 when one is done, the audit of its traces is read, its normals are compared bit by bit with those
-of a run that nobody disturbed, and the folder is emptied.
+of a run that nobody disturbed, and the folder is emptied. ``--normals workflows/statistics.yaml``
+does so with statistics, months, seasons and years.
 """
 
 from __future__ import annotations
@@ -163,11 +164,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--longest", type=float, default=8.0, help="seconds until a signal")
     parser.add_argument("--compare-every", type=int, default=5, help="signals before a run ends")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--normals", type=Path, help="a workflow whose key normals is taken")
     given = parser.parse_args(argv)
+    more = {}
+    if given.normals:
+        more = {"normals": yaml.safe_load(given.normals.read_text(encoding="utf-8"))["normals"]}
     chance = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as folder:
         job = job_of(given)
-        both = trials(workflow_of(job, Path(folder) / "unused"), Path(folder))
+        both = trials(workflow_of(job, Path(folder) / "unused", **more), Path(folder))
         for n in range(given.count):
             trial = both[FORMATS[n % 2]]
             number, after = SIGNALS[n % 3], chance.uniform(0.001, given.longest)
