@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.blocks import Block
+from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.coverage import Counts, Coverage, Shorts
 from climdask.climatology.statistics import (
     MEAN,
@@ -86,7 +87,11 @@ class Carry:
         return replace(self, coverage=coverage, states=states)
 
     def normal(
-        self, needed: Counts, min_years: int, statistic: WindowStatistic = STATISTICS[MEAN]
+        self,
+        needed: Counts,
+        min_years: int,
+        statistic: WindowStatistic = STATISTICS[MEAN],
+        units: Conversion = UNCHANGED,
     ) -> npt.NDArray[np.float32] | Shorts:
         """Return a statistic [day, cell]: float32, NaN where too few values are valid.
 
@@ -96,14 +101,15 @@ class Carry:
             needed: [day], from :func:`coverage.needed_values` for the statistic's ``pool_days``.
             min_years: source years that the window needs at all.
             statistic: whose states the carry has.
+            units: that the result is to have.
         """
         if statistic.quantity == "number":
             return np.ascontiguousarray(
-                np.broadcast_to(statistic.result(self.states, self.coverage), self.shape)
+                np.broadcast_to(statistic.result(self.states, self.coverage, units), self.shape)
             )
         if len(self.years) < min_years:
             return np.full(self.shape, np.nan, dtype=np.float32)
-        out = statistic.result(self.states, self.coverage)
+        out = statistic.result(self.states, self.coverage, units)
         count = self.coverage.pooled_count(statistic.pool_days)
         for days in pieces_of_days(*self.shape):
             np.copyto(out[days], np.float32(np.nan), where=count[days] < needed[days, None])

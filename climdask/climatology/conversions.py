@@ -125,6 +125,9 @@ class Conversion:
         return numbers + DoubleDouble.of_fraction(self.offset) if self.offset else numbers
 
 
+UNCHANGED = Conversion("", "")
+
+
 @lru_cache(maxsize=256)
 def conversion(
     source: str, target: str, *, water: bool = False, difference: bool = False
@@ -153,6 +156,26 @@ def conversion(
     if two - one != one - zero or one <= zero:
         raise UnitsError(f'"{source}" to "{target}" is no linear conversion, and is not made')
     return Conversion(source, target, one - zero, Fraction(0) if difference else zero)
+
+
+def wanted_units(given: str, source: str, wanted: str) -> str | None:
+    """Return what a result is converted to where its variable is to have some units.
+
+    Args:
+        given: units of the result.
+        source: units of the variable.
+        wanted: for the variable.
+
+    Returns:
+        For a sum over time ``wanted`` times days, for degree days ``wanted day``; None of a
+        number of days or spells, which stays as it is.
+    """
+    if given == source:
+        return wanted
+    summed, wanted_sum = over_time(source), over_time(wanted)
+    if summed and wanted_sum and given == summed[0]:
+        return wanted_sum[0]
+    return f"{wanted} day" if given == f"{source} day" else None
 
 
 def is_water(standard_name: str) -> bool:

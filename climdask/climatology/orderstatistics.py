@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.blocks import Block
+from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.coverage import Counts, Coverage, pooled_days
 from climdask.errors import InconsistentFile
 
@@ -191,20 +192,24 @@ class Percentile:
     keeps: ClassVar[tuple[str, ...]] = ("sorted",)
     quantity: ClassVar[Literal["value"]] = "value"
 
-    def result(self, states: Mapping[str, Any], coverage: Coverage) -> Floats:
+    def result(self, states: Mapping[str, Any], coverage: Coverage, units: Conversion) -> Floats:
         """Return the percentile, float32 [day, cell]; NaN where there is no value at all."""
         from climdask.climatology import orderkernels
 
         select = orderkernels.select if self.pool_days > 1 else plain_select
-        return self.made(states["sorted"], coverage.pooled_count(self.pool_days), select)
+        count = coverage.pooled_count(self.pool_days)
+        return self.made(states["sorted"], count, select, units)
 
-    def made(self, years: Floats, count: Counts, select: Any) -> Floats:
+    def made(
+        self, years: Floats, count: Counts, select: Any, units: Conversion = UNCHANGED
+    ) -> Floats:
         """Return the percentile, float32 [day, cell].
 
         Args:
             years: float32 [day, year, cell], sorted.
             count: [day, cell] or [day, 1], values in the pool of each day.
             select: :func:`climdask.climatology.orderkernels.select`, or :func:`plain_select`.
+            units: applied before the rounding.
         """
         n_days, n_years, n_cells = years.shape
         out = np.full((n_days, n_cells), np.nan, dtype=np.float32)
@@ -217,7 +222,8 @@ class Percentile:
             own = np.ascontiguousarray(count[rows], dtype=np.int32)
             low, high = self._neighbours(years, pools[rows], own, ranks[own], select)
             for row, n in enumerate(own):
-                np.copyto(out[first + row], _between(low[row], high[row], shares[n]), where=n > 0)
+                found = _between(low[row], high[row], shares[n], units)
+                np.copyto(out[first + row], found, where=n > 0)
         return out
 
     def _neighbours(
@@ -253,18 +259,26 @@ def _places(
     return ranks, shares
 
 
-def _between(low: Floats, high: Floats, share: npt.NDArray[np.float64]) -> Floats:
+def _between(
+    low: Floats, high: Floats, share: npt.NDArray[np.float64], units: Conversion
+) -> Floats:
     """Return values between neighbours, rounded once to float32.
 
     From the nearer neighbour, so that the result lies between the two; as numpy does it.
     """
     if not share.any():
-        return low
+        return _converted(low, units)
     wide_low, wide_high = low.astype(np.float64), high.astype(np.float64)
     with np.errstate(invalid="ignore"):  # infinite where there is no value; blanked by the caller
         step = wide_high - wide_low
         found = np.where(share < 0.5, wide_low + step * share, wide_high - step * (1 - share))
-        return np.asarray(found, dtype=np.float32)
+    return _converted(found, units)
+
+
+def _converted(values: npt.NDArray[Any], units: Conversion) -> Floats:
+    """Return values in other units, rounded to float32; infinite ones are blanked by the caller."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values if units.is_identity else units(values), dtype=np.float32)
 
 
 _NAME = re.compile(r"p(?P<level>(?:0|[1-9]\d?)(?:\.\d{0,5}[1-9])?)")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from climdask.climatology.calendars import DayAxis
+from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.cycles import STEP_DIMENSIONS, Cycle
 from climdask.climatology.expressions import Bound, Expression, Kind
 from climdask.climatology.missingdays import MissingDays
@@ -45,6 +46,12 @@ class Within:
         """
         return replace(self, bound=self.expression.bind(units, water=water))
 
+    @property
+    def result_units(self) -> str:
+        """The units of the result, before any conversion."""
+        assert self.bound is not None
+        return self.bound.units
+
     def on(self, axis: DayAxis) -> YearReduction:
         """Return the reduction of the days of an axis; units must be known."""
         assert self.bound is not None
@@ -67,6 +74,7 @@ class Product:
         method: of percentiles; one of ``orderstatistics.METHODS``.
         stem: what stands in place of the variable's name; "" for that name itself.
         within: what is made of the days of a year before; None for the days themselves.
+        units: that the result is converted to.
     """
 
     over_years: str = MEAN
@@ -74,6 +82,7 @@ class Product:
     method: str = LINEAR
     stem: str = ""
     within: Within | None = None
+    units: Conversion = UNCHANGED
 
     @property
     def cycle(self) -> Cycle:
@@ -129,6 +138,8 @@ class Product:
     def facts(self) -> list[object]:
         """What decides its numbers and its name, for hashes."""
         own = self.within.facts if self.within else []
+        if not self.units.is_identity:
+            own = [*own, "units", self.units.target]
         return [self.over_years, self.pool_days, self.method, self.stem, *own]
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage
 from climdask.climatology.exactsum import PIECE, Doubles, two_sum
 
@@ -38,7 +39,9 @@ class StandardDeviation:
     quantity: Literal["difference"] = "difference"
     pool_days = 1
 
-    def result(self, states: Mapping[str, Any], coverage: Coverage) -> npt.NDArray[np.float32]:
+    def result(
+        self, states: Mapping[str, Any], coverage: Coverage, units: Conversion
+    ) -> npt.NDArray[np.float32]:
         """Return the standard deviation, float32 [day, cell]."""
         sums, squares = ([t.reshape(-1) for t in states[name]] for name in self.keeps)
         shape = states["sum"][0].shape
@@ -48,12 +51,16 @@ class StandardDeviation:
         for first in range(0, shape[0], step):
             n = count[first : first + step].reshape(-1)
             part = slice(first * shape[1], first * shape[1] + n.size)
-            out[part] = deviation([t[part] for t in sums], [t[part] for t in squares], n)
+            s, q = ([t[part] for t in terms] for terms in (sums, squares))
+            out[part] = deviation(s, q, n, units.factor)
         return out.reshape(shape)
 
 
 def deviation(
-    sums: Sequence[Doubles], squares: Sequence[Doubles], count: npt.NDArray[np.integer[Any]]
+    sums: Sequence[Doubles],
+    squares: Sequence[Doubles],
+    count: npt.NDArray[np.integer[Any]],
+    factor: Fraction = Fraction(1),
 ) -> npt.NDArray[np.float32]:
     """Return the standard deviation, float32 [value], rounded once; NaN for fewer than two values.
 
@@ -61,15 +68,18 @@ def deviation(
         sums: terms of the exact sum, float64 [value] each.
         squares: terms of the exact sum of squares, of at most 1000 values.
         count: of the values, [value].
+        factor: of other units.
     """
     n = np.maximum(count, 2).astype(np.float64)
     root, slack = _root(sums, squares, n)
+    if factor != 1:  # two roundings more
+        root, slack = root * float(factor), slack + _ROOT_ERROR
     with np.errstate(over="ignore", invalid="ignore"):  # 0 times an infinite slack is unsure too
         found = root.astype(np.float32)
         unsure = (root * (1 - slack)).astype(np.float32) != (root * (1 + slack)).astype(np.float32)
     for place in np.flatnonzero(unsure & (count > 1)).tolist():
         s, q = ([float(t[place]) for t in terms] for terms in (sums, squares))
-        found[place] = _by_fractions(s, q, int(count[place]))
+        found[place] = _by_fractions(s, q, int(count[place]), factor)
     found[count < 2] = np.nan
     return found
 
@@ -123,10 +133,12 @@ def _halves(a: Doubles) -> tuple[Doubles, Doubles]:
     return high, a - high
 
 
-def _by_fractions(sums: Sequence[float], squares: Sequence[float], n: int) -> np.float32:
+def _by_fractions(
+    sums: Sequence[float], squares: Sequence[float], n: int, factor: Fraction
+) -> np.float32:
     """Return the standard deviation of n values, without any error before the rounding."""
     s, q = (sum(map(Fraction, terms), Fraction(0)) for terms in (sums, squares))
-    variance = (n * q - s * s) / (n * (n - 1))
+    variance = factor**2 * (n * q - s * s) / (n * (n - 1))
     near = np.float32(_float_root(variance))
     for step in (np.float32(0), np.float32(np.inf)):
         # To the neighbour if the root lies beyond the middle; a tie goes to the even one.

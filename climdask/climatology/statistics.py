@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from climdask.climatology import exactsum
 from climdask.climatology.blocks import Block
+from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage, Shorts
 from climdask.climatology.exactsum import Doubles, accumulate, rounded_sum
 from climdask.climatology.orderstatistics import (
@@ -80,11 +81,16 @@ class WindowStatistic(Protocol):
         """How many days around each one are taken together; 1 for the day alone."""
 
     def result(
-        self, states: Mapping[str, State], coverage: Coverage
+        self, states: Mapping[str, State], coverage: Coverage, units: Conversion
     ) -> npt.NDArray[np.float32] | Shorts:
         """Return the statistic [day, cell]: float32, rounded once; a number is int16.
 
         What too few values are behind is blanked by the caller, but for a number.
+
+        Args:
+            states: what is kept of the window, by name.
+            coverage: of the window.
+            units: applied before the rounding; a number has none.
         """
 
 
@@ -133,15 +139,18 @@ class Mean:
     quantity: Quantity = "value"
     pool_days = 1
 
-    def result(self, states: Mapping[str, State], coverage: Coverage) -> npt.NDArray[np.float32]:
+    def result(
+        self, states: Mapping[str, State], coverage: Coverage, units: Conversion
+    ) -> npt.NDArray[np.float32]:
         """Return the mean, float32 [day, cell]."""
         terms: tuple[Doubles, ...] = states["sum"]
         out = np.empty(terms[0].shape, dtype=np.float32)
         for days in pieces_of_days(*terms[0].shape):
             # Adding 0 turns -0 into 0.
             count = np.maximum(coverage.count[days], 1)
-            total = rounded_sum([term[days] for term in terms])
-            out[days] = (total / count).astype(np.float32) + np.float32(0.0)
+            own = [term[days] for term in terms]
+            mean = rounded_sum(own) / count if units.is_identity else units.of_mean(own, count)
+            out[days] = mean.astype(np.float32) + np.float32(0.0)
         return out
 
 
@@ -153,9 +162,9 @@ class Count:
     quantity: Quantity = "number"
     pool_days = 1
 
-    def result(self, states: Mapping[str, State], coverage: Coverage) -> Shorts:
+    def result(self, states: Mapping[str, State], coverage: Coverage, units: Conversion) -> Shorts:
         """Return the count, int16 [day, cell], or [day, 1] where all cells have the same."""
-        del states
+        del states, units
         return coverage.count
 
 

@@ -24,6 +24,7 @@ from climdask.climatology.carry import Carry, carry_of_steps
 from climdask.climatology.coverage import Counts, Coverage, MissingRule, needed_values
 from climdask.climatology.cycles import DAY
 from climdask.climatology.places import RegionCells
+from climdask.climatology.products import Product
 from climdask.climatology.rounding import rounded
 from climdask.climatology.statistics import WindowStatistic, kept_by
 from climdask.climatology.stepyears import StepYears, YearEnd, slide_steps
@@ -405,7 +406,7 @@ def _write_frequency(
 ) -> list[dict[str, Any]]:
     """Write the normals of one frequency; the first product tells the years behind them."""
     pairs = zip(spec.products, carries, strict=True)
-    made = [_made(spec, job, carry, product.statistic) for product, carry in pairs]
+    made = [_made(spec, job, carry, product) for product, carry in pairs]
     needed = _needed(spec, job, spec.products[0].statistic)
     places = {region.place.name: n for n, region in enumerate(spec.selection.regions)}
     carry = carries[0]
@@ -444,9 +445,10 @@ def _needed(spec: ChainSpec, job: WriteJob, statistic: WindowStatistic) -> Count
     return needed_values(rule, spec.axis, job.window, statistic.pool_days)
 
 
-def _made(spec: ChainSpec, job: WriteJob, carry: Carry, statistic: WindowStatistic) -> Values:
-    """Return what is written of a statistic, [day, cell]: rounded, if the workflow says so."""
-    values = carry.normal(_needed(spec, job, statistic), spec.min_years, statistic)
+def _made(spec: ChainSpec, job: WriteJob, carry: Carry, product: Product) -> Values:
+    """Return what is written of a product, [day, cell]: rounded, if the workflow says so."""
+    statistic, needed = product.statistic, _needed(spec, job, product.statistic)
+    values = carry.normal(needed, spec.min_years, statistic, product.units)
     if spec.significant_digits is None or statistic.quantity == "number":
         return values
     return rounded(values.astype(np.float32, copy=False), spec.significant_digits)

@@ -6,7 +6,7 @@ Pure: :mod:`climdask.outputs.netcdf` writes this as NetCDF, :mod:`climdask.outpu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from climdask.climatology.calendars import (
     LEAP_CALENDARS,
     Window,
 )
+from climdask.climatology.conversions import UNCHANGED
 from climdask.climatology.cycles import DAY, MONTH, SEASON
 from climdask.climatology.expressions import Kind
 from climdask.climatology.places import RegionCells
@@ -186,8 +187,13 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
     about = dict(shared)
     if product == DAILY_MEAN:
         return about
+    units = product.units.target
     if product.within:
-        about = _of_steps(spec, product.within, about)
+        about = _of_steps(spec, product.within, about, units or product.within.result_units)
+    elif units:
+        about = _converted(units, about)
+    if replace(product, units=UNCHANGED) == DAILY_MEAN:
+        return about
     statistic = product.statistic
     about["long_name"] = f"{product.words} of {_what(about) or spec.variable}"
     about["cell_methods"] = _cell_methods(spec, product)
@@ -214,16 +220,18 @@ def _cell_methods(spec: ChainSpec, product: Product) -> str:
     return cfwords.cell_methods(product.within.expression, daily, method)
 
 
-def _of_steps(spec: ChainSpec, within: Within, shared: Mapping[str, Any]) -> dict[str, Any]:
+def _of_steps(
+    spec: ChainSpec, within: Within, shared: Mapping[str, Any], units: str
+) -> dict[str, Any]:
     """Return the attributes of what is made of the days of steps, before any statistic."""
     assert within.bound is not None
     expression, bound = within.expression, within.bound
     source = str(shared.get("standard_name", ""))
     words = {
-        "standard_name": cfwords.standard_name(expression, source, bound.units) if source else None,
-        "units_metadata": cfwords.units_metadata(bound.units, difference=bound.is_difference),
+        "standard_name": cfwords.standard_name(expression, source, units) if source else None,
+        "units_metadata": cfwords.units_metadata(units, difference=bound.is_difference),
     }
-    about = {**{k: v for k, v in shared.items() if k not in words}, "units": bound.units}
+    about = {**{k: v for k, v in shared.items() if k not in words}, "units": units}
     about |= {key: word for key, word in words.items() if word}
     if expression.kind is not Kind.MEAN:
         about["long_name"] = f"{expression.text}, {_what(shared) or spec.variable}"
@@ -231,6 +239,13 @@ def _of_steps(spec: ChainSpec, within: Within, shared: Mapping[str, Any]) -> dic
     if threshold := _threshold_name(within):
         about["coordinates"] = f"{about.get('coordinates', '')} {threshold}".strip()
     return about
+
+
+def _converted(units: str, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of days in other units, before any statistic."""
+    about = {key: value for key, value in shared.items() if key != "standard_name"}
+    name = cfwords.standard_name(None, str(shared.get("standard_name", "")), units)
+    return {**about, "units": units} | ({"standard_name": name} if name else {})
 
 
 def _threshold_name(within: Within) -> str:

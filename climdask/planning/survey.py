@@ -15,7 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from climdask.climatology.calendars import DayAxis, Periods, Window, run_lengths
-from climdask.climatology.conversions import is_water
+from climdask.climatology.conversions import (
+    UNCHANGED,
+    Conversion,
+    UnitsError,
+    conversion,
+    is_water,
+    wanted_units,
+)
 from climdask.climatology.cycles import Cycle
 from climdask.climatology.places import Selection, select
 from climdask.climatology.products import OWN_NAMES, Product, Within, taken_names
@@ -130,6 +137,7 @@ class _Surveyor:
         found: dict[Cycle, tuple[Product, ...]] = {}
         for product in self._products:
             bound = replace(product, within=self._bound(product.within))
+            bound = replace(bound, units=self._units(bound))
             found[product.cycle] = (*found.get(product.cycle, ()), bound)
         if not found:
             raise PlanError(
@@ -138,10 +146,37 @@ class _Surveyor:
             )
         return found
 
-    def _bound(self, within: Within | None) -> Within | None:
-        water = is_water(str(dict(self.header.attributes).get("standard_name", "")))
+    def _units(self, product: Product) -> Conversion:
+        """Return how a product becomes what ``units`` asks for.
+
+        Raises:
+            PlanError: the units of the files cannot become these.
+        """
+        wanted, source = self.workflow.units.get(self.series.variable), self.header.units
+        if wanted is None or product.statistic.quantity == "number":
+            return UNCHANGED
         try:
-            return within.bind(self.header.units, water=water) if within else None
+            conversion(source, wanted, water=self._is_water)  # for a clear message
+            within = product.within
+            given = within.result_units if within else source
+            target = wanted_units(given, source, wanted)
+            found = conversion(given, target, water=self._is_water) if target else UNCHANGED
+        except UnitsError as error:
+            raise PlanError(
+                f"{self.series.id}: units: {self.series.variable}: {wanted}: {error}"
+            ) from None
+        is_difference = product.statistic.quantity == "difference" or (
+            within is not None and within.bound is not None and within.bound.is_difference
+        )
+        return found.of_differences if is_difference else found
+
+    @property
+    def _is_water(self) -> bool:
+        return is_water(str(dict(self.header.attributes).get("standard_name", "")))
+
+    def _bound(self, within: Within | None) -> Within | None:
+        try:
+            return within.bind(self.header.units, water=self._is_water) if within else None
         except ValueError as error:
             raise PlanError(f"{self.series.id}: normals: within: {error}") from None
 

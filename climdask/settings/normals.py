@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from climdask.climatology.conversions import UnitsError, is_temperature
 from climdask.climatology.cycles import WORDS, Cycle
 from climdask.climatology.expressions import EXAMPLES, parse
 from climdask.climatology.missingdays import missing_rule
@@ -230,3 +231,20 @@ def _shown(product: Product) -> str:
         f"within: {product.within.expression.text}" if product.within else "",
     ]
     return " with ".join(filter(None, [parts[0], ", ".join(filter(None, parts[1:]))]))
+
+
+def check_units(variable: str, units: str, variables: Sequence[str]) -> None:
+    """Check the units that a variable's normals are to have.
+
+    Raises:
+        ValueError: there is no such variable, or there are no such units.
+    """
+    if variable not in variables:
+        raise ValueError(
+            f"units: {variable} is none of the workflow's {', '.join(variables)}"
+            f"{did_you_mean(variable, variables)}"
+        )
+    try:
+        is_temperature(units)  # which parses them
+    except UnitsError as error:
+        raise ValueError(f"units: {variable}: {error}") from None

@@ -27,7 +27,13 @@ from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import ConfigError, InventoryError, did_you_mean
 from climdask.inputs.inventory import PATTERNS, Query, check_pattern
 from climdask.settings.formats import FORMATS
-from climdask.settings.normals import NormalEntry, check_names, check_statistic, products_of
+from climdask.settings.normals import (
+    NormalEntry,
+    check_names,
+    check_statistic,
+    check_units,
+    products_of,
+)
 from climdask.settings.paths import check_path
 from climdask.settings.sections import Section, as_list, refuse_doubles
 from climdask.settings.yamlfiles import NAME, VARIABLE, read_yaml, validate
@@ -192,6 +198,11 @@ class Workflow(Section):
     variables: Annotated[list[Variable], BeforeValidator(as_list)] = Field(
         min_length=1, description="Variables, as in the files."
     )
+    units: dict[Variable, str] = Field(
+        default_factory=dict,
+        description="Units of the normals by variable, such as {pr: mm/day, tas: degC}; those of "
+        "the files where left out.",
+    )
     historical: Facet = Field("historical", description="Name of the historical experiment.")
     scenarios: Annotated[list[Facet], BeforeValidator(as_list)] = Field(
         default_factory=list, description="Scenarios that follow the historical experiment."
@@ -275,6 +286,8 @@ class Workflow(Section):
             check_names(self.normals, self.variables)
         except ValueError as error:
             raise ValueError(f"normals: {error}") from None
+        for name, units in self.units.items():
+            check_units(name, units, self.variables)
         if self.historical in self.scenarios:
             raise ValueError(f'scenarios: "{self.historical}" is the historical experiment')
         return self

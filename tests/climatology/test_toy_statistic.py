@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from climdask.climatology import statistics
+from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage
 from climdask.climatology.exactsum import rounded_sum
 from climdask.climatology.statistics import Quantity
@@ -34,7 +35,7 @@ class Total:
     pool_days = 1
 
     def result(
-        self, states: Mapping[str, Any], coverage: Coverage
+        self, states: Mapping[str, Any], coverage: Coverage, units: Conversion
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         return rounded_sum(states["sum"]).astype(np.float32)
 
