@@ -281,7 +281,8 @@ def _converted(values: npt.NDArray[Any], units: Conversion) -> Floats:
         return np.asarray(values if units.is_identity else units(values), dtype=np.float32)
 
 
-_NAME = re.compile(r"p(?P<level>(?:0|[1-9]\d?)(?:\.\d{0,5}[1-9])?)")
+# The names of percentiles, each with one spelling.
+PERCENTILE = r"p(0|[1-9]\d?)(\.\d{0,5}[1-9])?"
 
 
 def percentile_level(name: str) -> Fraction | None:
@@ -289,14 +290,8 @@ def percentile_level(name: str) -> Fraction | None:
 
     Each percentile has one name, so ``p05`` and ``p90.0`` are none; neither is ``p0``.
     """
-    found = _NAME.fullmatch(name)
-    level = Fraction(found["level"]) / 100 if found else Fraction(0)
+    level = Fraction(name[1:]) / 100 if re.fullmatch(PERCENTILE, name) else Fraction(0)
     return level or None
-
-
-def coordinate_name(name: str) -> str:
-    """Return the name of the scalar coordinate of a percentile: ``p99.5`` has percentile_99_5."""
-    return f"percentile_{name.removeprefix('p').replace('.', '_')}"
 
 
 ORDER_STATISTICS: Mapping[str, Percentile] = {

@@ -11,7 +11,7 @@ from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.cycles import STEP_DIMENSIONS, Cycle
 from climdask.climatology.expressions import Bound, Expression, Kind
 from climdask.climatology.missingdays import MissingDays
-from climdask.climatology.orderstatistics import LINEAR, coordinate_name, percentile_level
+from climdask.climatology.orderstatistics import LINEAR, percentile_level
 from climdask.climatology.reductions import YearReduction
 from climdask.climatology.statistics import MEAN, STATISTICS, WindowStatistic, statistic_of
 
@@ -102,10 +102,10 @@ class Product:
         return stem if self.over_years == MEAN else f"{stem}_{self.over_years.replace('.', '_')}"
 
     @property
-    def coordinate(self) -> tuple[str, float] | None:
-        """Name and value of the scalar coordinate that tells a percentile; None for others."""
+    def percentile(self) -> float | None:
+        """The percentile, in percent; None for other statistics."""
         level = percentile_level(self.over_years)
-        return (coordinate_name(self.over_years), float(level * 100)) if level else None
+        return float(level * 100) if level else None
 
     def cell_methods(self, of_mean: str) -> str:
         """Return CF ``cell_methods`` (CF 1.11, section 7.4), from those of the daily mean.
@@ -118,8 +118,8 @@ class Product:
     @property
     def words(self) -> str:
         """What it is in words, such as ``percentile 90 over the years and 5 days``."""
-        if self.coordinate:
-            what = f"percentile {self.coordinate[1]:g}"
+        if self.percentile:
+            what = f"percentile {self.percentile:.9g}"
         else:
             what = _WORDS.get(self.over_years, self.over_years)
         pool = f" and {self.pool_days} days" if self.pool_days > 1 else ""
@@ -130,9 +130,8 @@ class Product:
         """The place among other products: the mean first, percentiles last, from low to high."""
         names = list(STATISTICS)
         place = names.index(self.over_years) if self.over_years in names else len(names)
-        level = self.coordinate[1] if self.coordinate else 0.0
         within = self.within.expression.text if self.within else ""
-        return (place, level, self.pool_days, self.method, self.stem, within)
+        return (place, self.percentile or 0.0, self.pool_days, self.method, self.stem, within)
 
     @property
     def facts(self) -> list[object]:
@@ -151,5 +150,4 @@ _WORDS = {
 
 def taken_names(products: Sequence[Product], variable: str) -> frozenset[str]:
     """Return the names of variables and dimensions that an output has by itself."""
-    coordinates = {product.coordinate[0] for product in products if product.coordinate}
-    return OWN_NAMES | {product.name(variable) for product in products} | coordinates
+    return OWN_NAMES | {product.name(variable) for product in products}

@@ -170,20 +170,22 @@ def field_variables(spec: ChainSpec, field: NormalField) -> list[CfVariable]:
         CfVariable(p.name(spec.variable), dims, values, _of_product(spec, p, about))
         for p, values in zip(spec.products, (field.values, *field.more), strict=True)
     ]
-    return [*gridded, *_coordinates(spec), *more]
+    return [*gridded, *_thresholds(spec), *more]
 
 
-def _coordinates(spec: ChainSpec) -> list[CfVariable]:
-    """Return a scalar coordinate for each percentile and each threshold (CF 5.7)."""
-    about = {"long_name": "percentile", "units": "percent"}
-    found = dict(p.coordinate for p in spec.products if p.coordinate)
-    levels = [CfVariable(name, (), np.array(level), about) for name, level in found.items()]
+def _thresholds(spec: ChainSpec) -> list[CfVariable]:
+    """Return a scalar coordinate for each threshold (CF 5.7)."""
     limits = (_threshold_of(spec, p.within) for p in spec.products if p.within)
-    return [*levels, *{v.name: v for v in limits if v is not None}.values()]
+    return list({v.name: v for v in limits if v is not None}.values())
 
 
 def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a product; those of the daily mean are the shared ones."""
+    """Return the attributes of a product; those of the daily mean are the shared ones.
+
+    Each percentile is a variable of its own, and says which it is by an attribute: so it has the
+    same name and bytes whatever else is asked for, and CDO, which cannot assign a scalar coordinate
+    that is no level, does not warn at each command.
+    """
     about = dict(shared)
     if product == DAILY_MEAN:
         return about
@@ -203,8 +205,8 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
         return _of_number(about)
     if statistic.quantity == "difference" and "units_metadata" in about:
         about["units_metadata"] = "temperature: difference"  # CF 1.11, appendix E
-    if product.coordinate:
-        about["coordinates"] = f"{about.get('coordinates', '')} {product.coordinate[0]}".strip()
+    if product.percentile:
+        about["percentile"] = product.percentile
         about["percentile_definition"] = product.method
     if statistic.pool_days > 1:
         about["pool_days"] = np.int32(statistic.pool_days)

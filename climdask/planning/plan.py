@@ -616,13 +616,14 @@ class Plan:
 
 
 def _sorted_years(chain: Chain) -> str:
-    """Say what the sorted years take of a chain's memory, if that is most of it; "" else."""
-    spec, memory = chain.spec, chain.memory
-    if "sorted" not in spec.states or 2 * memory.sorted_bytes < memory.n_bytes:
+    """Say what the sorted years take of a chain's memory; "" if there are none."""
+    spec = chain.spec
+    if "sorted" not in spec.states:
         return ""
     return (
-        f"; {listing.size(memory.sorted_bytes)} of it are the {spec.window} years of each day and "
-        "cell, sorted for min, max, median and percentiles: leave these out, if the mean and std do"
+        f"; {listing.size(chain.memory.sorted_bytes)} of it are the {spec.window} years of each "
+        "day and cell, sorted for min, max, median and percentiles: leave these out, if the mean "
+        "and std do"
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from climdask.climatology.conversions import UnitsError, is_temperature
 from climdask.climatology.cycles import WORDS, Cycle
 from climdask.climatology.expressions import EXAMPLES, parse
 from climdask.climatology.missingdays import missing_rule
-from climdask.climatology.orderstatistics import LINEAR, METHODS, percentile_level
+from climdask.climatology.orderstatistics import LINEAR, METHODS, PERCENTILE, percentile_level
 from climdask.climatology.products import OWN_NAMES, Product, Within
 from climdask.climatology.statistics import MEAN, STATISTICS, statistic_of
 from climdask.errors import did_you_mean
@@ -47,11 +47,9 @@ def _check_method(name: str) -> str:
     return name
 
 
-Statistic = Annotated[
-    str,
-    AfterValidator(check_statistic),
-    Field(examples=[*STATISTICS, "p90", "p99.5"], json_schema_extra={"minLength": 2}),
-]
+# For editors: the names of statistics, and of percentiles.
+_SCHEMA = {"pattern": f"^({'|'.join(STATISTICS)}|{PERCENTILE})$"}
+Statistic = Annotated[str, AfterValidator(check_statistic), Field(json_schema_extra=_SCHEMA)]
 
 
 def _check_each(value: object) -> object:
@@ -87,6 +85,7 @@ class NormalEntry(Section):
         ge=1,
         le=MOST_POOL_DAYS,
         description="Days that min, max, median and percentiles take together, odd.",
+        json_schema_extra={"not": {"multipleOf": 2}},
     )
     method: Annotated[str, AfterValidator(_check_method)] | None = Field(
         None,
@@ -160,6 +159,24 @@ class NormalEntry(Section):
         )
 
 
+def _kind(value: object) -> str | None:
+    """Return the kind of an entry, as pydantic names it in the place of an error."""
+    if isinstance(value, str):
+        return "str"
+    return "NormalEntry" if isinstance(value, NormalEntry | Mapping) else None
+
+
+Entry = Annotated[
+    Annotated[NormalEntry, Tag("NormalEntry")] | Annotated[Statistic, Tag("str")],
+    Discriminator(
+        _kind,
+        custom_error_type="no_entry",
+        custom_error_message="expected the name of a statistic, such as mean or p90, or keys and "
+        f"values: {', '.join(NormalEntry.model_fields)}",
+    ),
+]
+
+
 def products_of(entries: Sequence[str | NormalEntry], variable: str) -> tuple[Product, ...]:
     """Return the products of a variable, in the order of the output, not of the workflow."""
     made = [
@@ -181,27 +198,28 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
         for variable in () if isinstance(entry, str) else entry.variables or ():
             if variable not in variables:
                 raise ValueError(
-                    f"variables: {variable} is none of the workflow's {', '.join(variables)}"
-                    f"{did_you_mean(variable, variables)}"
+                    f"normals: variables: {variable} is none of the workflow's "
+                    f"{', '.join(variables)}{did_you_mean(variable, variables)}"
                 )
     for variable in variables:
         products = products_of(entries, variable)
         _check_cycles(products)
-        refuse_doubles([_shown(product) for product in products])
-        coordinates = {product.coordinate[0] for product in products if product.coordinate}
+        doubled = [_shown(p) for n, p in enumerate(products) if p in products[:n]]
+        if doubled:
+            raise ValueError(f"normals: {doubled[0]} is named more than once")
         seen: dict[tuple[str, str], Product] = {}
         for product in products:
             name = product.name(variable)
             key = (product.cycle.name, name)
             if key in seen:
                 raise ValueError(
-                    f"{_shown(seen[key])} and {_shown(product)} would both be {name}; give one of "
-                    "them a name"
+                    f"normals: {_shown(seen[key])} and {_shown(product)} would both be {name}; "
+                    "give one of them a name"
                 )
-            if product.stem and name in OWN_NAMES | coordinates:
+            if product.stem and name in OWN_NAMES:
                 raise ValueError(
-                    f"name: {product.stem}: each output has something else of the name {name}; "
-                    "expected another name"
+                    f"normals: name: {product.stem}: each output has something else of the name "
+                    f"{name}; expected another name"
                 )
             seen[key] = product
 
@@ -213,7 +231,7 @@ def _check_cycles(products: Sequence[Product]) -> None:
         other = seen.setdefault(product.cycle.name, product.cycle)
         if other != product.cycle:
             raise ValueError(
-                f"two entries have other steps of the frequency {product.cycle.name}: "
+                f"normals: two entries have other steps of the frequency {product.cycle.name}: "
                 f"{', '.join(s.name for s in other.spans)} and "
                 f"{', '.join(s.name for s in product.cycle.spans)}; give one of them as days of "
                 "its own name, {name: …, from: MM-DD, to: MM-DD}, or ask for all months"

@@ -27,13 +27,7 @@ from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import ConfigError, InventoryError, did_you_mean
 from climdask.inputs.inventory import PATTERNS, Query, check_pattern
 from climdask.settings.formats import FORMATS
-from climdask.settings.normals import (
-    NormalEntry,
-    check_names,
-    check_statistic,
-    check_units,
-    products_of,
-)
+from climdask.settings.normals import Entry, check_names, check_units, products_of
 from climdask.settings.paths import check_path
 from climdask.settings.sections import Section, as_list, refuse_doubles
 from climdask.settings.yamlfiles import NAME, VARIABLE, read_yaml, validate
@@ -225,11 +219,12 @@ class Workflow(Section):
         description="all; or years, ranges such as 1980-2100, and the periods "
         "historical, hybrid, scenario.",
     )
-    normals: Annotated[list[NormalEntry | str], BeforeValidator(as_list)] = Field(
-        default_factory=lambda: list[NormalEntry | str]([MEAN]),
+    normals: Annotated[list[Entry], BeforeValidator(as_list)] = Field(
+        default_factory=lambda: list[Entry]([MEAN]),
         min_length=1,
-        description=f"What is made: statistics over the years ({', '.join(STATISTICS)}, p90), or "
-        "entries with over_years, pool_days, method and name. The daily mean if left out.",
+        description=f"What is made: statistics over the years ({', '.join(STATISTICS)}, "
+        "percentiles such as p90), or entries with over_years, pool_days, method and name. The "
+        "daily mean if left out.",
     )
     leap_day: Literal["drop", "keep"] = Field("drop", description="What happens to 29 February.")
     min_years: int | None = Field(
@@ -259,14 +254,6 @@ class Workflow(Section):
         refuse_doubles([v if isinstance(v, str) else v.name for v in values])
         return values
 
-    @field_validator("normals")
-    @classmethod
-    def _normals_are_known(cls, values: list[NormalEntry | str]) -> list[NormalEntry | str]:
-        for value in values:
-            if isinstance(value, str):
-                check_statistic(value)
-        return values
-
     @field_validator("targets")
     @classmethod
     def _targets_are_years(cls, values: list[str | int]) -> list[str | int]:
@@ -282,12 +269,14 @@ class Workflow(Section):
                 f"min_years: {self.min_years} is more than window: {self.window}; "
                 "a window never has that many years"
             )
-        try:
-            check_names(self.normals, self.variables)
-        except ValueError as error:
-            raise ValueError(f"normals: {error}") from None
+        check_names(self.normals, self.variables)
         for name, units in self.units.items():
             check_units(name, units, self.variables)
+        every = [p for variable in self.variables for p in self.products_of(variable)]
+        if self.window == 1 and any(p.over_years == "std" for p in every):
+            raise ValueError(
+                "normals: std is of two years at least; expected a longer window than window: 1"
+            )
         if self.historical in self.scenarios:
             raise ValueError(f'scenarios: "{self.historical}" is the historical experiment')
         return self
@@ -364,7 +353,8 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any], **overrides: Any) -
 def schema() -> str:
     """Return the JSON schema of the workflow YAML, for editors."""
     content = _with_variables(Workflow.model_json_schema())
-    for entry in content["properties"].values():
+    many = content["$defs"]["NormalEntry"]["properties"]["over_years"]
+    for entry in (*content["properties"].values(), many):
         # One value may stand for a list of one, as as_list has it.
         own = {k: entry[k] for k in ("type", "items", "minItems") if k in entry}
         options = entry.get("anyOf", [own])

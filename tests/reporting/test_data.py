@@ -252,7 +252,7 @@ def test_a_set_of_which_nothing_can_be_read_is_left_out(copy: Path) -> None:
         path.write_bytes(b"nothing")
     data = collect(copy)
     assert not data.fields
-    assert set(data.left_out.values()) == {"none of its normals can be read, or none has the mean"}
+    assert set(data.left_out.values()) == {"none of its normals can be read"}
 
 
 def test_an_output_folder_without_traces_or_normals_is_told_as_it_is(copy: Path) -> None:
