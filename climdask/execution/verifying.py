@@ -7,11 +7,8 @@ from pathlib import Path
 
 from climdask.execution.records import matching_record, read_records
 from climdask.outputs.folder import OutputFolder
-from climdask.outputs.zarr import StoreOnDisk, find_store
-from climdask.outputs.zarrlayout import object_key
-
-# Of a store, the arrays beside the normal that have an object each year, in the order of writing.
-_BESIDE = ("number_of_years", "years_per_day", "count")
+from climdask.outputs.zarr import StoreOnDisk, find_store, gridded_names
+from climdask.outputs.zarrlayout import BESIDE, object_key, ordered_names
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,9 @@ def _of_store(there: StoreOnDisk, year: int) -> tuple[Path, ...]:
     arrays = there.root.get("consolidated_metadata", {}).get("metadata", {})
     variable = there.place.parent.parent.name
     n = there.target_years.index(year)
+    products = ordered_names([n for n in gridded_names(there) if n not in BESIDE], variable)
     return tuple(
         there.place / name / object_key(n, len(arrays[name]["shape"]))
-        for name in (*_BESIDE, variable)
+        for name in (*BESIDE, *products)
         if name in arrays
     )

@@ -75,7 +75,7 @@ class StoreOnDisk:
         )
 
 
-def _gridded(there: StoreOnDisk) -> list[str]:
+def gridded_names(there: StoreOnDisk) -> list[str]:
     """Return the names of the arrays that have a value for each cell and day."""
     arrays = there.root.get("consolidated_metadata", {}).get("metadata", {})
     return [name for name, about in arrays.items() if len(about.get("shape", ())) == 4]
@@ -155,7 +155,7 @@ class ZarrFormat:
         there = find_store(path)
         if there is None:
             return ()
-        gridded = [variable] if (path / variable).is_dir() else _gridded(there)
+        gridded = [variable] if (path / variable).is_dir() else gridded_names(there)
         return tuple(
             year
             for n, year in enumerate(there.target_years)

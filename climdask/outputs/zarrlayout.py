@@ -8,7 +8,7 @@ ever shared by two tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -33,6 +33,8 @@ from climdask.planning.plan import OutputSeries, digest_of
 STORE_VERSION = 1
 CHUNK_BYTES = 1 << 20
 BOUNDS = "climatology_bnds"
+# The arrays beside the products that have an object each year, in the order of writing.
+BESIDE = ("number_of_years", "years_per_day", "count")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Store(OutputSeries):
             n_targets: length of the dimension target_year, which comes first.
         """
         found = []
-        for variable in reversed(field_variables(self.spec, field)):
+        for variable in in_order(field_variables(self.spec, field), self.spec.variable):
             if _is_yearly(variable):
                 values = np.broadcast_to(variable.values, (n_targets, *variable.values.shape))
                 dims = ("target_year", *_by_step(variable, self.spec.steps.dimension))
@@ -184,6 +186,19 @@ class Store(OutputSeries):
         if variable.name in ("years_per_day", "number_of_years"):
             return Storage((1, *shape[1:]), None, False)
         return Storage(shape, None, compressed and len(shape) > 1)
+
+
+def in_order(variables: Sequence[CfVariable], variable: str) -> list[CfVariable]:
+    """Return variables in the order of writing: what is beside the normal first, the mean last."""
+    beside = [v for v in variables if not v.is_gridded or v.name in BESIDE]
+    gridded = [v for v in variables if v.is_gridded and v.name not in BESIDE]
+    names = ordered_names([v.name for v in gridded], variable)
+    return beside[::-1] + sorted(gridded, key=lambda v: names.index(v.name))
+
+
+def ordered_names(gridded: Collection[str], variable: str) -> list[str]:
+    """Return the names of the products of a variable in the order of writing; the mean is last."""
+    return sorted(gridded, key=lambda name: (name == variable, name))
 
 
 def object_key(place: int, n_dims: int) -> str:
