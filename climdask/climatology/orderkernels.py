@@ -77,19 +77,22 @@ def _put(made: Floats, day: int, first: int, out: Floats) -> None:
 
 
 @_part
-def _drop(made: Floats, n_years: int, n: int, gone: Floats) -> bool:
-    """Take a value out of the sorted years of n cells; tell whether all were there."""
-    seen = np.zeros(TILE, np.int32)
+def _drop(old: Floats, n_years: int, gone: Floats, made: Floats) -> None:
+    """Copy sorted years without a value each: what is not less than it moves down by one."""
+    for r in range(n_years - 1):
+        for c in range(TILE):
+            v, after, x = old[r, c], old[r + 1, c], gone[c]
+            made[r, c] = v if v < x else after
+
+
+@_part
+def _all_there(old: Floats, n_years: int, n: int, gone: Floats) -> bool:
+    """Tell whether the values of n cells are among their sorted years."""
+    seen = np.zeros(TILE, np.float32)
     for r in range(n_years):
         for c in range(TILE):
-            v = made[r, c]
-            seen[c] |= np.int32(v == gone[c])
-            after = made[r + 1, c]
-            made[r, c] = v if v < gone[c] else after
-    whole = 0
-    for c in range(n):
-        whole += seen[c]
-    return whole == n
+            seen[c] = max(seen[c], np.float32(old[r, c] == gone[c]))
+    return bool(seen[:n].sum() == n)
 
 
 @_part
@@ -183,16 +186,20 @@ def slide(
         Whether all values that leave were there.
     """
     n_days, n_years, n_cells = years.shape
+    old = np.zeros((n_years + 1, TILE), np.float32)
     made = np.zeros((n_years + 1, TILE), np.float32)
     value = np.zeros(TILE, np.float32)
     for day in range(n_days):
         for first in range(0, n_cells, TILE):
             n = min(TILE, n_cells - first)
-            _take(years, day, first, made)
             if has_leaves:
+                _take(years, day, first, old)
                 _missing_last(leaves, day, first, value)
-                if not _drop(made, n_years, n, value):
+                if not _all_there(old, n_years, n, value):
                     return False
+                _drop(old, n_years, value, made)
+            else:
+                _take(years, day, first, made)
             if has_enters:
                 _missing_last(enters, day, first, value)
                 _add(made, n_years - has_leaves, value)

@@ -621,9 +621,8 @@ def _sorted_years(chain: Chain) -> str:
     if "sorted" not in spec.states:
         return ""
     return (
-        f"; {listing.size(chain.memory.sorted_bytes)} of it are the {spec.window} years of each "
-        "day and cell, sorted for min, max, median and percentiles: leave these out, if the mean "
-        "and std do"
+        f"; {listing.size(chain.memory.sorted_bytes)} of it are the {spec.window} years of each day"
+        " and cell, sorted for min, max, median and percentiles: leave these out"
     )
 
 
