@@ -22,6 +22,8 @@ import numpy.typing as npt
 from numba import types
 
 Floats = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.int32]
+Days = npt.NDArray[np.int64]
 
 # Cells that are worked on at once, so that the years of a pool of days stay in a core's cache.
 TILE = 128
@@ -108,60 +110,67 @@ def _add(made: Floats, kept: int, new: Floats) -> None:
 
 
 @_part
-def _below(column: Floats, value: float) -> int:
-    """Return how many of a sorted column are less than a value."""
-    first, n = 0, column.size
-    while n > 0:
-        half = n >> 1
-        if column[first + half] < value:
-            first += half + 1
-            n -= half + 1
-        else:
-            n = half
-    return first
+def _count_less(years: Floats, day: int, first: int, cuts: Floats, less: Counts) -> None:
+    """Write how many years of a day are less than the cut of each cell."""
+    n = min(TILE, years.shape[2] - first)
+    for c in range(n):
+        less[c] = 0
+    for r in range(years.shape[1]):
+        for c in range(n):
+            less[c] += np.int32(years[day, r, np.uint64(first + c)] < cuts[c])
 
 
 @_part
-def _walk(
-    years: Floats, days: npt.NDArray[np.int64], cell: int, place: npt.NDArray[np.int64], k: int
-) -> None:
-    """Move the cut through the lists of a pool up or down until k values are below it."""
-    n_years = years.shape[1]
-    below = place.sum()
-    while below > k:
-        best, value = -1, np.float32(-np.inf)
-        for w in range(days.size):
-            if place[w] > 0:
-                x = years[days[w], place[w] - 1, cell]
-                if best < 0 or x > value:
-                    best, value = w, x
-        place[best] -= 1
-        below -= 1
+def _at(years: Floats, day: int, place: int, cell: int) -> Any:
+    """Return the year at a place, infinite beyond the ends."""
+    if place < 0:
+        return np.float32(-np.inf)
+    return years[day, place, cell] if place < years.shape[1] else np.float32(np.inf)
+
+
+@_part
+def _walk(years: Floats, days: Days, cell: int, place: Counts, heads: Floats, k: int) -> None:
+    """Move the cut through the lists of a pool until k values are below it.
+
+    Args:
+        years: float32 [day, year, cell].
+        days: of the pool, [list].
+        cell: which.
+        place: int32 [list], values below the cut; changed.
+        heads: float32 [list], filled with the first value above the cut.
+        k: wanted below.
+    """
+    below = 0
+    for w in range(days.size):
+        below += place[w]
+        heads[w] = _at(years, days[w], place[w], cell)
     while below < k:
-        best, value = -1, np.float32(np.inf)
-        for w in range(days.size):
-            if place[w] < n_years:
-                x = years[days[w], place[w], cell]
-                if best < 0 or x < value:
-                    best, value = w, x
+        best = 0
+        for w in range(1, days.size):
+            best = w if heads[w] < heads[best] else best
         place[best] += 1
+        heads[best] = _at(years, days[best], place[best], cell)
         below += 1
+    while below > k:
+        best, value = 0, _at(years, days[0], place[0] - 1, cell)
+        for w in range(1, days.size):
+            x = _at(years, days[w], place[w] - 1, cell)
+            best, value = (w, x) if x > value else (best, value)
+        place[best] -= 1
+        heads[best] = value
+        below -= 1
 
 
 @_part
 def _next_two(
-    years: Floats, days: npt.NDArray[np.int64], cell: int, place: npt.NDArray[np.int64]
+    years: Floats, days: Days, cell: int, place: Counts, heads: Floats
 ) -> tuple[Any, Any]:
     """Return the two lowest values above the cut."""
-    n_years = years.shape[1]
     one = two = np.float32(np.inf)
     for w in range(days.size):
-        for at in range(place[w], min(place[w] + 2, n_years)):
-            x = years[days[w], at, cell]
-            if x < one:
-                one, two = x, one
-            elif x < two:
-                two = x
+        x, y = heads[w], _at(years, days[w], place[w] + 1, cell)
+        two = min(min(two, y), max(one, x))
+        one = min(one, x)
     return one, two
 
 
@@ -235,22 +244,25 @@ def select(
     n_years, n_cells = years.shape[1:]
     n_rows, width = pools.shape
     wide = 1 if count.shape[1] > 1 else 0
-    places = np.empty((TILE, width), np.int64)
-    cuts = np.empty(TILE, np.float32)
+    places, heads = np.zeros((TILE, width), np.int32), np.empty(width, np.float32)
+    cuts, less = np.empty(TILE, np.float32), np.empty(TILE, np.int32)
     for first in range(0, n_cells, TILE):
+        cells = range(first, min(first + TILE, n_cells))
         for row in range(n_rows):
             days = pools[row]
-            for cell in range(first, min(first + TILE, n_cells)):
+            if row == 0:
+                for cell in cells:
+                    at = min(n_years - 1, rank[0, cell * wide] // width)
+                    cuts[cell - first] = years[days[width // 2], at, cell]
+            for w in range(0 if row == 0 else width - 1, width):
+                _count_less(years, days[w], first, cuts, less)
+                for cell in cells:
+                    places[cell - first, w] = less[cell - first]
+            for cell in cells:
                 k, place = rank[row, cell * wide], places[cell - first]
-                cut = cuts[cell - first]
-                if row == 0:
-                    cut = years[days[width // 2], min(n_years - 1, k // width), cell]
-                for w in range(width):
-                    if row > 0 and w < width - 1:
-                        place[w] = place[w + 1]
-                    else:
-                        place[w] = _below(years[days[w], :, cell], cut)
-                _walk(years, days, cell, place, k)
-                one, two = _next_two(years, days, cell, place)
+                _walk(years, days, cell, place, heads, k)
+                one, two = _next_two(years, days, cell, place, heads)
                 cuts[cell - first] = low[row, cell] = one
                 high[row, cell] = two if k + 1 < count[row, cell * wide] else one
+                for w in range(width - 1):  # the next pool lacks the first list
+                    place[w] = place[w + 1]
