@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from climdask.climatology.calendars import run_lengths
+from climdask.climatology.products import DAILY_MEAN
 from climdask.inputs.inventory import describe
 from climdask.plaintext import quantity
 
 if TYPE_CHECKING:
-    from climdask.planning.plan import Chain, Plan
+    from climdask.planning.plan import Chain, ChainSpec, Plan
 
 
 def lines(plan: Plan) -> Iterator[str]:
@@ -38,6 +39,8 @@ def _chain(plan: Plan, chain: Chain) -> Iterator[str]:
     yield f"chain    {chain.id}: {describe(series)}"
     spec = chain.spec
     yield f"         grid {spec.header.grid}; {spec.header.calendar}; {spec.header.units}"
+    if spec.products != (DAILY_MEAN,) or spec.others:
+        yield f"         makes {'; '.join(map(_products, spec.frequencies))}"
     for branch, years in chain.targets.items():
         by_period: dict[str, list[int]] = {}
         for year in years:
@@ -45,6 +48,11 @@ def _chain(plan: Plan, chain: Chain) -> Iterator[str]:
         for period, own in by_period.items():
             yield f"         {period}: target years {run_lengths(own)} ({len(own)})"
     yield f"         {_opens(chain)}; {size(chain.memory.n_bytes)} of memory projected"
+
+
+def _products(spec: ChainSpec) -> str:
+    """Return the products of a frequency: ``mon: tas, tas_std``."""
+    return f"{spec.frequency}: {', '.join(p.name(spec.variable) for p in spec.products)}"
 
 
 def _opens(chain: Chain) -> str:

@@ -152,6 +152,17 @@ def test_daily_normals_do_not_change_when_steps_are_made_too(
 
 
 @pytest.mark.slow
+def test_the_plan_lists_what_is_made(archive: Archive, tmp_path: Path) -> None:
+    result = make(archive, tmp_path / "out")
+    (line,) = (one for one in str(result.plan).splitlines() if "makes " in one)
+    parts = line.strip().removeprefix("makes ").split("; ")
+    assert parts[0] == "day: tas"
+    assert set(parts[1:]) == {
+        "mon: tas, tas_std, tas_max", "seas: tas", "yr: hot_days", "growing: tas"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
 def test_files_are_opened_once_for_all_frequencies(archive: Archive, tmp_path: Path) -> None:
     result = make(archive, tmp_path / "out")
     assert result.audit.opens == result.audit.files == 10  # 2005 to 2014, for the December of 2005
