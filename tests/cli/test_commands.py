@@ -166,12 +166,14 @@ def test_a_second_run_has_nothing_to_do(desk: Desk) -> None:
     assert "12 of 12 normals" in said.out
 
 
+@pytest.mark.slow
 def test_progress_is_told_line_by_line_unless_it_is_to_be_quiet(desk: Desk) -> None:
     said = desk("run", desk.yaml, "--serial")
     assert "gn/tas: done, 10/10 years, 6/6 target years written" in said.out
     assert "10/10 years" not in desk("run", desk.yaml, "--serial", "--quiet").out
 
 
+@pytest.mark.slow
 def test_options_win_over_the_keys_of_the_workflow(desk: Desk) -> None:
     desk.write(lambda w: w["input"].update(root="nowhere"))
     elsewhere = desk.folder / "elsewhere"
@@ -181,6 +183,7 @@ def test_options_win_over_the_keys_of_the_workflow(desk: Desk) -> None:
     assert not desk.out.exists()
 
 
+@pytest.mark.slow
 def test_audit_counts_the_opens_of_all_runs_or_of_the_last(desk: Desk) -> None:
     desk.run()
     next(desk.out.rglob("*tas*2010*normal.nc")).unlink()
@@ -192,6 +195,7 @@ def test_audit_counts_the_opens_of_all_runs_or_of_the_last(desk: Desk) -> None:
     assert desk("audit", "--last", desk.out).out.startswith("1 run: 5 opens of 5 files")
 
 
+@pytest.mark.slow
 def test_audit_fails_where_a_file_was_open_twice_at_once(desk: Desk) -> None:
     desk.run()
     trace = next(p for p in desk.out.rglob("*.jsonl") if p.parent.name == "trace")
@@ -207,6 +211,7 @@ def test_audit_fails_where_a_file_was_open_twice_at_once(desk: Desk) -> None:
     assert f"{opened['file']}: overlap: opened by" in said.out
 
 
+@pytest.mark.slow
 def test_audit_reads_on_after_a_line_that_a_full_disk_cut_short(desk: Desk) -> None:
     desk.run()
     whole = desk("audit", desk.out).out
@@ -217,6 +222,7 @@ def test_audit_reads_on_after_a_line_that_a_full_disk_cut_short(desk: Desk) -> N
     assert (said.code, said.out) == (0, whole)
 
 
+@pytest.mark.slow
 def test_a_record_that_a_full_disk_cut_short_costs_one_normal(desk: Desk) -> None:
     desk.run()
     record = next(p for p in desk.out.rglob("*.jsonl") if p.parent.name == "done")
@@ -614,6 +620,7 @@ def test_a_bad_file_fails_its_own_chain_only_and_is_named(
     assert desk("audit", desk.out).code == 0
 
 
+@pytest.mark.slow
 def test_a_mended_file_lets_the_next_run_finish(desk: Desk) -> None:
     desk.archive.path("tas", BAD_YEAR).write_bytes(b"")
     desk.run()

@@ -373,6 +373,7 @@ SAMPLE = Carry(
 
 @given(place=st.floats(0, 0.999999), bit=st.integers(0, 7), cut=st.booleans())
 @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_told_and_never_gives_another_sum(
     tmp_path_factory: pytest.TempPathFactory, place: float, bit: int, cut: bool
 ) -> None:

@@ -107,6 +107,7 @@ def check(result: RunResult, first: str = "rcp45") -> None:
 
 
 @pytest.mark.parametrize("form", ["netcdf", "zarr"])
+@pytest.mark.slow
 def test_a_year_takes_its_months_from_the_files_of_both_experiments(
     form: str, archive: Path, out: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_dask_leaves_the_same_bits(form: str, archive: Path, tmp_path: Path) -> 
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_without_memory_for_the_window_the_numbers_are_the_same(
     archive: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +148,7 @@ def test_without_memory_for_the_window_the_numbers_are_the_same(
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_scenario_has_the_same_normals_whatever_others_are_named(
     archive: Path, tmp_path: Path
 ) -> None:
@@ -158,6 +161,7 @@ def test_a_scenario_has_the_same_normals_whatever_others_are_named(
     assert {n: both[n] for n in own.keys() - of_2005} == {n: own[n] for n in own.keys() - of_2005}
 
 
+@pytest.mark.slow
 def test_other_scenarios_make_the_split_year_of_history_again_and_nothing_else(
     archive: Path, out: Path
 ) -> None:
@@ -215,6 +219,7 @@ def test_a_bad_file_of_a_scenario_leaves_its_december_out(tmp_path: Path, out: P
 # ---------------------------------------------------------------- the edges of files
 
 
+@pytest.mark.slow
 def test_a_step_beyond_the_last_day_of_a_file_is_not_taken_for_the_next_ones(
     tmp_path: Path, out: Path
 ) -> None:

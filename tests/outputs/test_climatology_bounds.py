@@ -139,6 +139,7 @@ def test_a_second_run_leaves_the_bounds_of_a_store_alone(archive: Archive, out: 
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"damaged"), Path.unlink])
+@pytest.mark.slow
 def test_damaged_bounds_of_a_store_are_made_again(damage: Any, archive: Archive, out: Path) -> None:
     make(archive, out, "zarr", targets="2005-2007")
     before = contents(out)
@@ -147,6 +148,7 @@ def test_damaged_bounds_of_a_store_are_made_again(damage: Any, archive: Archive,
     assert contents(out) == before
 
 
+@pytest.mark.slow
 def test_a_longer_store_has_the_bounds_of_the_years_that_were_there(
     archive: Archive, out: Path
 ) -> None:

@@ -118,6 +118,7 @@ def flow(archive: Archive, out: Path, output_format: str) -> Workflow:
 
 
 @pytest.mark.usefixtures("_registered")
+@pytest.mark.slow
 def test_a_new_format_is_written_resumed_found_and_opened(archive: Archive, tmp_path: Path) -> None:
     toy, known = tmp_path / "toy", tmp_path / "known"
     result = run(flow(archive, toy, "numpy"), serial=True)

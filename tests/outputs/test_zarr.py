@@ -344,6 +344,7 @@ def test_an_attribute_of_the_input_is_kept_as_json_can_hold_it() -> None:
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
+@pytest.mark.slow
 def test_a_normal_that_is_missing_everywhere_is_there_and_done(archive: Archive, out: Path) -> None:
     result = make(archive, out, min_years=3)  # 2008 is a gap
     with xr.open_zarr(store_of(out)) as dataset:
@@ -637,6 +638,7 @@ def test_other_keys_make_stores_anew(
     assert make(archive, site, **keys).plan.n_normals == 0
 
 
+@pytest.mark.slow
 def test_another_level_of_compression_serves_what_is_made_from_then_on(
     archive: Archive, out: Path, tmp_path: Path
 ) -> None:
@@ -849,6 +851,7 @@ def test_a_store_that_cannot_be_finished_fails_the_run_and_is_told(
         assert climdask.provenance(dataset, 2007)["source_years"].tolist() == [2005, 2006, 2007]
 
 
+@pytest.mark.slow
 def test_a_bad_file_that_is_skipped_is_told_with_the_sources(
     archive: Archive, tmp_path: Path, out: Path
 ) -> None:

@@ -276,6 +276,7 @@ def test_every_chain_does_what_is_demanded(problem):
 
 @settings(max_examples=200, deadline=None)
 @given(problems())
+@pytest.mark.slow
 def test_without_checkpoints_nothing_outside_the_windows_is_touched(problem):
     demand, files = problem
     demand = replace(demand, checkpoints={})
@@ -361,6 +362,7 @@ def files_for(demand: Demand) -> dict[str, list[InputFile]]:
         (nex_demand("ssp245", targets={"historical": [], "ssp245": []}), 0, 0),
     ],
 )
+@pytest.mark.slow
 def test_the_nex_archive_needs_this_many_openings(demand, targets, opens):
     files = files_for(demand)
     branches = lay_out(demand, files)
