@@ -1,7 +1,7 @@
 """When a month, a season or a year is missing, because days of it are.
 
-Three rules: all days must be there; a share of them; or what the WMO asks for. WMO-No. 1203 (2017,
-section 4.4.1) has a month missing if 11 days or more are, or 5 or more in a row; a sum or a count
+Three rules: all days must be there; a share of them; or what the WMO asks for. WMO-No. 1203
+(2017) has a month missing if 11 days or more are, or 5 or more in a row; a sum or a count
 needs every day. Longer steps are made of months there, none of which may be missing: so here, the
 days that a step has of each month are judged one month after the other (as xclim's ``MissingWMO``).
 """
