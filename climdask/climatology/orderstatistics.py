@@ -167,9 +167,8 @@ def select_one_day(
     after = np.minimum(rank + 1, np.maximum(count - 1, rank))
     if count.shape[1] == 1:
         return years[days, rank[:, 0]], years[days, after[:, 0]]
-    own = years[days]
-    low, high = (np.take_along_axis(own, at[:, None], axis=1)[:, 0] for at in (rank, after))
-    return low, high
+    cells = np.arange(years.shape[2])
+    return years[days[:, None], rank, cells], years[days[:, None], after, cells]
 
 
 @dataclass(frozen=True)
