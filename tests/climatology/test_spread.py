@@ -30,13 +30,17 @@ def std_of(values: np.ndarray) -> np.ndarray:
 
 
 def exact(values: list[float]) -> np.float32:
-    """The float32 nearest to the standard deviation, found by bisection over all float32."""
+    """The float32 nearest to the standard deviation of values."""
     there = [Fraction(v) for v in values if not math.isnan(v)]
     n = len(there)
     if n < 2:
         return np.float32(np.nan)
     mean = sum(there) / n
-    variance = sum((v - mean) ** 2 for v in there) / (n - 1)
+    return root(sum((v - mean) ** 2 for v in there) / (n - 1))
+
+
+def root(variance: Fraction) -> np.float32:
+    """The float32 nearest to a square root, found by bisection over all float32."""
     low, high = 0, 0x7F800000  # bits of float32, which are in the order of their values
     while high - low > 1:
         half = (low + high) // 2
@@ -121,3 +125,21 @@ def test_a_root_in_the_middle_goes_to_the_even_one(n: int) -> None:
     assert spread.deviation(sums, squares, np.array([n])).tolist() == [1.0]
     squares[1] += 2.0**-90
     assert spread.deviation(sums, squares, np.array([n])).tolist() == [1 + 2.0**-23]
+
+
+def test_what_is_left_of_a_difference_is_in_the_second_terms() -> None:
+    sums, squares = [1.0, 2.0**-60], [0.5, 2.0**-58]
+    s, q = (sum(map(Fraction, terms)) for terms in (sums, squares))
+    terms = ([np.array([t]) for t in own] for own in (sums, squares))
+    assert spread.deviation(*terms, np.array([2])) == root((2 * q - s * s) / 2)
+
+
+def test_what_is_zero_but_for_the_last_digits_is_zero() -> None:
+    # n equal values of 51 bits: the sum of squares has two terms, and so has the square of the sum.
+    for value in np.random.default_rng(0).integers(2**50, 2**51, 300).tolist():
+        exact_squares = 3 * Fraction(value) ** 2
+        high = float(exact_squares)
+        low = float(exact_squares - Fraction(high))
+        sums, squares = [np.array([3.0 * value])], [np.array([high]), np.array([low])]
+        assert Fraction(float(sums[0][0])) == 3 * value
+        assert spread.deviation(sums, squares, np.array([3])).tolist() == [0.0]

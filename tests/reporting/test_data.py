@@ -16,6 +16,7 @@ import xarray as xr
 import climdask
 from climdask.errors import OutputError
 from climdask.reporting.data import Field, ReportData, collect
+from climdask.reporting.display import look_of
 from climdask.running.results import RunResult
 from tests.samples import LAT, WRAP, Archive, write_archive
 from tests.workflows import EAST, small
@@ -304,3 +305,10 @@ def test_who_ran_it_and_what_was_planned_is_in_the_manifest(copy: Path) -> None:
 
 def test_the_sample_grid_is_uneven_so_weights_matter() -> None:
     assert len({round(b - a, 3) for a, b in itertools.pairwise(LAT)}) > 1
+
+
+@pytest.mark.parametrize("units", ["K", "degC"])
+def test_a_spread_of_temperatures_is_shown_as_a_difference(units: str) -> None:
+    look = look_of("tas_std", {"units": units, "units_metadata": "temperature: difference"})
+    assert look.shown(np.array([2.5])).tolist() == [2.5]
+    assert look.units == "°C"

@@ -122,7 +122,9 @@ def test_it_is_what_cdo_makes_of_the_window(
     there = ~np.isnan(ours)
     assert ours.shape == theirs.shape
     assert there.mean() > 0.8
-    # Two steps of float32 at 300 K, and what CDO's own running sums in float64 lose.
+    if operator in ("ydaymin", "ydaymax"):
+        np.testing.assert_array_equal(ours[there], theirs[there])
+    # Two steps of float32 at 300 K, and what the running sums of CDO in float64 lose.
     np.testing.assert_allclose(ours[there], theirs[there], rtol=1e-6, atol=1e-6)
 
 
