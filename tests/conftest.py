@@ -13,6 +13,9 @@ from tests.sandbox import Sandbox, gridengine, sandbox
 # Who uses one of these fixtures needs what the mark says, and takes its time.
 _MARKS = {"_slurm": "batch", "_sge": "batch", "page": "browser", "_real_data": "real"}
 
+# Fixtures that make a whole run, with a report.
+_WHOLE_RUNS = {"run_in_both", "html", "data"}
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
                 item.add_marker("slow")
+        if _WHOLE_RUNS & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("slow")
         group = "batch" if item.get_closest_marker("batch") else str(item.path.name)
         item.add_marker(pytest.mark.xdist_group(group))
 

@@ -665,6 +665,7 @@ def test_files_that_contradict_the_chain_are_never_skipped(desk: Desk) -> None:
     assert 'units "degC", not "K"' in said.out
 
 
+@pytest.mark.slow
 def test_bad_files_at_the_start_do_not_keep_the_rest_from_being_planned(desk: Desk) -> None:
     for year in range(2001, 2005):
         desk.archive.path("tas", year).write_bytes(b"")
@@ -705,6 +706,7 @@ def test_days_that_a_year_lacks_are_told_though_the_run_goes_well(desk: Desk) ->
     assert f"note: {path}: 65 days of 2003 have no value" in said.out
 
 
+@pytest.mark.slow
 def test_days_and_normals_that_the_rule_leaves_out_are_told_with_the_rule(desk: Desk) -> None:
     for year in (2003, 2004):  # as Daymet's 31 December, in more years than may be missing
         dates = dates_of(year, year, "standard")[:-1]
@@ -727,6 +729,7 @@ def test_days_and_normals_that_the_rule_leaves_out_are_told_with_the_rule(desk: 
     assert [f"note: {line}" for line in told] == gaps
 
 
+@pytest.mark.slow
 def test_files_that_are_read_through_netcdf4_are_told_once_for_each_reason(desk: Desk) -> None:
     for year in (2002, 2004):
         desk.archive.write("tas", year, format="NETCDF3_CLASSIC")
@@ -749,12 +752,14 @@ def test_files_that_are_read_through_netcdf4_are_told_once_for_each_reason(desk:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_that_reads_chunks_says_nothing_of_the_netcdf_library(desk: Desk) -> None:
     said = desk.run()
     assert said.code == 0
     assert "netCDF library" not in said.out
 
 
+@pytest.mark.slow
 def test_a_file_that_stays_busy_fails_its_chain(desk: Desk) -> None:
     desk.write(given(run={"lock_timeout": 0.2, "lock_dir": str(desk.folder / "locks")}))
     (desk.folder / "locks").mkdir()
@@ -810,6 +815,7 @@ def test_a_folder_that_was_there_before_a_refused_run_stays(desk: Desk) -> None:
     assert list(desk.out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_refused_run_keeps_what_earlier_runs_left(desk: Desk) -> None:
     desk.run()
     before = sorted(desk.out.rglob("*"))
@@ -820,6 +826,7 @@ def test_a_refused_run_keeps_what_earlier_runs_left(desk: Desk) -> None:
     assert "0 normals to make" in desk.run().out
 
 
+@pytest.mark.slow
 def test_of_two_runs_into_one_output_the_second_is_refused(desk: Desk) -> None:
     with OutputFolder(desk.out).claimed():
         said = desk.run()
@@ -984,6 +991,7 @@ def test_a_run_that_is_told_to_stop_says_that_it_can_go_on(
     assert_refused(desk.run(), 130, "interrupted; run again to go on from here")
 
 
+@pytest.mark.slow
 def test_what_breaks_because_of_a_signal_was_interrupted(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -999,6 +1007,7 @@ def test_what_breaks_because_of_a_signal_was_interrupted(
     assert desk.run().code == 0, "that was long ago"
 
 
+@pytest.mark.slow
 def test_a_log_gets_all_that_is_told_with_date_and_time(desk: Desk) -> None:
     log = desk.folder / "logs" / "run.log"
     assert desk.run("--log", str(log)).code == 0  # which is quiet
@@ -1070,6 +1079,7 @@ def test_dasks_own_report_is_kept(desk: Desk) -> None:
     assert_refused(said, 2, "--performance-report", "Dask", "leave out --serial")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_says_so_in_its_manifest_and_can_go_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1106,6 +1116,7 @@ def test_on_a_cluster_a_bad_file_fails_its_chain_and_workers_print_no_traceback(
     assert desk("audit", desk.out).code == 0
 
 
+@pytest.mark.slow
 def test_damage_that_leaves_size_and_time_is_listed_and_mended(desk: Desk) -> None:
     desk.write()
     assert desk.run().code == 0

@@ -79,6 +79,7 @@ def days_of_step(cycle: Cycle, axis: DayAxis, step: int, year: int) -> list[tupl
 @pytest.mark.parametrize("axis", AXES, ids=lambda a: f"{a.calendar}-{a.leap_day}")
 @pytest.mark.parametrize("cycle", CYCLES, ids=lambda c: c.name)
 @pytest.mark.parametrize("year", [1900, 2000, 2001])
+@pytest.mark.slow
 def test_the_days_of_a_step_are_those_of_its_definition(cycle, axis, year):
     laid = cycle.on(axis)
     everything = dates_of(axis, year)

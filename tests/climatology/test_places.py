@@ -88,6 +88,7 @@ def test_a_default_region_has_the_cells_of_the_brute_force_oracle(name, grid):
         ("global", (600, 1440), (-59.875, 0.125)),
     ],
 )
+@pytest.mark.slow
 def test_a_default_region_has_its_known_shape_and_corner_on_the_nex_grid(name, shape, corner):
     (region,) = select(NEX, [DEFAULT_REGIONS[name]]).regions
     assert region.index.shape == shape

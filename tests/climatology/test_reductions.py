@@ -146,6 +146,7 @@ ANY = st.floats(-(2.0**60), 2.0**60, width=32)
 )
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
+@pytest.mark.slow
 def test_a_reduction_equals_its_definition(reduction, definition, data):
     shape = (data.draw(st.integers(1, 14)), data.draw(st.integers(1, 3)))
     elements = data.draw(st.sampled_from([EASY, FAR, ANY])) | st.just(math.nan)

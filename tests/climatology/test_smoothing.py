@@ -94,6 +94,7 @@ def test_a_window_of_all_days_is_the_mean():
 
 
 @pytest.mark.parametrize("smoothing", [Harmonics(4), Windowed(31), Windowed(29, triangular=True)])
+@pytest.mark.slow
 def test_a_cell_does_not_depend_on_the_cells_beside_it(smoothing):
     values = noisy(365, 40)
     values[RNG.random(values.shape) < 0.01] = np.nan

@@ -121,6 +121,7 @@ def test_workers_of_dask_know_a_new_statistic(archive: Archive, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("_registered")
+@pytest.mark.slow
 def test_normals_that_lack_a_statistic_are_made_again(archive: Archive, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = run(small(archive.root, out), serial=True)

@@ -188,6 +188,7 @@ def test_a_local_cluster_has_what_was_asked_for_and_its_workers_never_steal() ->
         )
 
 
+@pytest.mark.slow
 def test_without_a_dashboard_nothing_is_served_and_no_address_is_shown() -> None:
     with open_cluster(LocalProfile(dashboard="off"), Limits(512 << 20, 1, 1)) as client:
         assert not client.dashboard_link
@@ -197,6 +198,7 @@ def test_without_a_dashboard_nothing_is_served_and_no_address_is_shown() -> None
             assert b" 404 " in link.recv(100)
 
 
+@pytest.mark.slow
 def test_a_failing_task_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     with open_cluster(LocalProfile(dashboard="off"), Limits(512 << 20, 1, 1)) as client:
         assert isinstance(client.submit(divmod, 1, 0).exception(), ZeroDivisionError)
@@ -204,6 +206,7 @@ def test_a_failing_task_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -
     assert logging.getLogger("distributed").getEffectiveLevel() < logging.CRITICAL
 
 
+@pytest.mark.slow
 def test_scratch_is_made_and_used(tmp_path: Path) -> None:
     profile = LocalProfile(scratch=tmp_path / "a/scratch", dashboard="off")
     with open_cluster(profile, Limits(512 << 20, 1, 1)) as client:
@@ -223,6 +226,7 @@ def test_scratch_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 # The library forgets to close the socket that it could not bind.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
 def test_a_taken_port_gives_another_dashboard_and_no_warning() -> None:
     with socket.socket() as taken, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -263,6 +267,7 @@ def test_a_cluster_is_reached_by_its_scheduler_file(
         assert client.submit(sum, [1, 2]).result() == 3
 
 
+@pytest.mark.slow
 def test_an_external_cluster_does_the_job(
     elsewhere: distributed.LocalCluster, tmp_path: Path, out: Path
 ) -> None:

@@ -282,6 +282,7 @@ def test_what_netcdf4_compresses_is_read_without_it(
 @pytest.mark.parametrize("maxshape", [None, (None, 4, 5), (None, None, None), (500, 4, 5)])
 @pytest.mark.parametrize("chunks", [(1, 4, 5), (365, 4, 5), (50, 3, 2)])
 @pytest.mark.parametrize("early", [False, True])
+@pytest.mark.slow
 def test_every_index_of_chunks_that_hdf5_has_is_understood(
     tmp_path: Path, version: str, maxshape: Any, chunks: tuple[int, ...], early: bool
 ) -> None:

@@ -97,6 +97,7 @@ def check(out: Path) -> int:
 
 
 @pytest.mark.parametrize("form", ["netcdf", "zarr"])
+@pytest.mark.slow
 def test_bounds_name_the_first_and_the_last_source_year_that_has_the_day(
     form: str, archive: Archive, out: Path
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_store_of_an_earlier_version_keeps_the_bounds_that_it_has(
 
 
 @pytest.mark.parametrize("edges", [7, [[1, 2, 3]], [["a", 0, 1, 2]], [[0, 1, 1999, 10**9]]])
+@pytest.mark.slow
 def test_a_record_whose_edges_are_none_is_no_record(
     edges: Any, archive: Archive, out: Path
 ) -> None:

@@ -680,6 +680,7 @@ def test_a_record_of_one_format_is_none_of_the_other(archive: Archive, out: Path
 # ---------------------------------------------------------------- what goes wrong
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_in_part_leaves_stores_that_open(
     archive: Archive, tmp_path: Path, out: Path
 ) -> None:

@@ -320,6 +320,7 @@ def test_a_layout_is_decided_by_its_demand(problem):
 
 @settings(max_examples=100, deadline=None)
 @given(problems())
+@pytest.mark.slow
 def test_what_a_chain_saves_a_later_one_may_restore(problem):
     demand, files = problem
     saved = defaultdict(set)
@@ -403,6 +404,7 @@ def test_checkpoints_are_due_every_so_many_years_of_a_full_window_and_where_bran
     assert due == {"historical": [1980, 2000, 2014], "ssp245": [2020, 2040, 2060, 2080]}
 
 
+@pytest.mark.slow
 def test_a_chain_that_was_interrupted_goes_on_from_its_last_checkpoint():
     targets = {"historical": [], "ssp245": range(2034, 2101)}
     saved = {"historical": [2000, 2014], "ssp245": [2020, 2030]}

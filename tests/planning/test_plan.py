@@ -513,6 +513,7 @@ def test_names_and_hashes_do_not_depend_on_what_else_is_wanted():
         {"last_historical_year": 2014},  # what the scenario's name says anyway
     ],
 )
+@pytest.mark.slow
 def test_what_changes_no_number_changes_no_hash(changes):
     assert hashes_of(plan(**changes)) == hashes_of(plan())
 

@@ -21,6 +21,8 @@ from climdask.running.results import RunResult
 from tests.samples import LAT, WRAP, Archive, write_archive
 from tests.workflows import EAST, small
 
+pytestmark = pytest.mark.slow  # each module fixture is a whole run
+
 FIRST, LAST_HISTORICAL, LAST, WINDOW = 2001, 2008, 2016, 5
 GAP = 2010
 NOWHERE = {"name": "nowhere", "lon": [140, 150], "lat": [-12, -5]}  # the cell without values
@@ -84,7 +86,6 @@ def place(field: Field, branch: str, target: int) -> int:
 
 @pytest.mark.parametrize("region", ["global", "east", "WRAP"])
 @pytest.mark.parametrize("scenario", ["ssp245", "ssp585"])
-@pytest.mark.slow
 def test_regional_means_are_weighted_with_the_cosine_of_latitude(
     region: str, scenario: str, field: Callable[..., Field], opened: Callable[..., xr.DataArray]
 ) -> None:
@@ -97,7 +98,6 @@ def test_regional_means_are_weighted_with_the_cosine_of_latitude(
         assert found == pytest.approx(float(expected.sel(target_year=target)), abs=2e-4)
 
 
-@pytest.mark.slow
 def test_each_day_and_cell_of_a_map_is_what_the_file_holds(
     field: Callable[..., Field], opened: Callable[..., xr.DataArray]
 ) -> None:
@@ -113,7 +113,6 @@ def test_each_day_and_cell_of_a_map_is_what_the_file_holds(
     assert own.maps.scale < 0.01
 
 
-@pytest.mark.slow
 def test_zarr_stores_are_shown_as_netcdf_files_are(
     archive: Archive, data: ReportData, tmp_path: Path
 ) -> None:
@@ -200,7 +199,6 @@ def test_versions_and_scenarios_of_source_years_are_told(field: Callable[..., Fi
 @pytest.mark.parametrize(("calendar", "leap_day", "days"), [
     ("360_day", "drop", 360), ("standard", "keep", 366), ("noleap", "keep", 365),
 ])  # fmt: skip
-@pytest.mark.slow
 def test_every_calendar_has_its_days_and_months(
     calendar: str, leap_day: str, days: int, tmp_path: Path
 ) -> None:

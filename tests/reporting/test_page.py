@@ -423,6 +423,7 @@ def test_a_page_that_cannot_be_written_is_a_users_mistake(
         write_report(result.folder.root, tmp_path / "file" / "r.html", map_bytes=1)
 
 
+@pytest.mark.slow
 def test_an_output_folder_without_normals_still_has_a_page(
     archive: Archive, tmp_path: Path
 ) -> None:

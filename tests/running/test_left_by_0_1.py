@@ -40,6 +40,7 @@ def workflow(output_format: str, out: str | None = None) -> Workflow:
 
 @pytest.mark.usefixtures("_left")
 @pytest.mark.parametrize("output_format", ["netcdf", "zarr"])
+@pytest.mark.slow
 def test_a_run_that_version_0_1_left_goes_on_from_its_checkpoint(output_format: str) -> None:
     told: list[str] = []
     out = Path(f"left/out-{output_format}")

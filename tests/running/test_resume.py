@@ -66,6 +66,7 @@ def test_a_killed_run_goes_on_and_leaves_the_same_bits(
     assert not leftovers(out)
 
 
+@pytest.mark.slow
 def test_a_second_run_has_nothing_to_do_and_opens_only_a_probe(archive: Archive, out: Path) -> None:
     assert run(flow(archive, out), serial=True).ok
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*normal.nc")}
@@ -145,6 +146,7 @@ def test_another_scenario_renames_nothing_and_reads_what_it_needs(
     assert more.audit.opens == 10 + 4  # the new scenario, and the end of history
 
 
+@pytest.mark.slow
 def test_checkpoints_go_when_all_is_done(archive: Archive, out: Path) -> None:
     assert run(flow(archive, out), serial=True).ok
     assert not list((OutputFolder(out).state / "checkpoints").rglob("*.npz"))
