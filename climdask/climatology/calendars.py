@@ -97,12 +97,15 @@ class DayAxis:
         return np.asarray(table[np.asarray(months), np.asarray(days)])
 
     def exists_in(self, year: int) -> npt.NDArray[np.bool_]:
-        """Return bool [day]: which days of the axis ``year`` of the calendar has."""
-        exists = np.ones(len(self), dtype=bool)
-        leap_place = int(self.positions([2], [29])[0])
-        if leap_place >= 0 and not is_leap(self.calendar, year):
-            exists[leap_place] = False
-        return exists
+        """Return bool [day]: which days of the axis ``year`` of the calendar has; read only."""
+        return _exists(self, is_leap(self.calendar, year))
+
+
+@lru_cache
+def _exists(axis: DayAxis, leap: bool) -> npt.NDArray[np.bool_]:
+    exists = np.array([leap or day != (2, 29) for day in axis.days])
+    exists.flags.writeable = False
+    return exists
 
 
 @lru_cache
@@ -209,10 +212,17 @@ def edge_years(
 def _midnights(axis: DayAxis, year: int) -> npt.NDArray[np.float64]:
     """Return 00:00 of each day in a year, float64 [day]; NaN for a day that the year lacks."""
     calendar, exists = axis.output_calendar, axis.exists_in(year)
-    days = [day for day, is_there in zip(axis.days, exists, strict=True) if is_there]
     found = np.full(len(axis), np.nan)
-    dates = [cftime.datetime(year, month, day, calendar=calendar) for month, day in days]
-    found[exists] = cftime.date2num(dates, EPOCH, calendar)
+    there = [day for day, is_there in zip(axis.days, exists, strict=True) if is_there]
+    # Days of a month follow each other, but in October 1582, so one date of each is enough.
+    each_day = calendar == "standard" and year == 1582
+    dates = [
+        cftime.datetime(year, month, day, calendar=calendar)
+        for month, day in there
+        if each_day or day == 1
+    ]
+    numbers = cftime.date2num(dates, EPOCH, calendar)
+    found[exists] = numbers if each_day else [numbers[month - 1] + day - 1 for month, day in there]
     return found
 
 

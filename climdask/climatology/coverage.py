@@ -6,6 +6,7 @@ One for all statistics of a chain, because it follows from the values alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,9 @@ class MissingRule:
         return np.maximum(share, 1).astype(years_with_day.dtype)
 
 
+@lru_cache
 def needed_values(rule: MissingRule, axis: DayAxis, window: Window, pool_days: int = 1) -> Counts:
-    """Return [day]: valid values that each day of the window's normal needs.
+    """Return [day]: valid values that each day of the window's normal needs; not to be changed.
 
     Args:
         rule: of the workflow.

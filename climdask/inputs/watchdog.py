@@ -25,6 +25,7 @@ from pathlib import Path
 from climdask.plaintext import printable
 
 _TELLS = 1.0  # seconds between the message and the end
+_APART = 0.05  # of a file's time: it is not given anew before that has passed
 
 # Reads lines [seconds, message] or null; prints the message unless another line comes before.
 _TELLER = """
@@ -56,8 +57,12 @@ class _Watchdog:
 
     def watch(self, number: int, path: Path, seconds: float) -> None:
         """Give a file its time, or give it anew."""
+        deadline = time.monotonic() + seconds
         with self.lock:
-            self.open[number] = (time.monotonic() + seconds, seconds, path)
+            known = self.open.get(number)
+            if known and deadline - known[0] < _APART * seconds:
+                return  # a timer is a thread: too dear for each piece of a file
+            self.open[number] = (deadline, seconds, path)
             self._arm()
 
     def forget(self, number: int) -> None:
