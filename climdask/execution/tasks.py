@@ -420,7 +420,8 @@ def _write_frequency(
         usual = spec.steps.edges(job.window)
         edges = edge_years(carry.years, valid, usual)
         made_from = replace(
-            _provenance(job, file, carry, years), edges=tuple(edge_runs(edges, usual))
+            _provenance(job, file, carry, _sources(spec, job, years)),
+            edges=tuple(edge_runs(edges, usual)),
         )
         own = [_cut(values, region, blank=not enough) for values in made]
         field = NormalField(
@@ -494,13 +495,19 @@ def _bytes(spec: ChainSpec, context: RunContext, job: WriteJob) -> int:
     return sum(path.stat().st_size for objects in each for path in objects if path.exists())
 
 
+def _sources(spec: ChainSpec, job: WriteJob, years: Sequence[int]) -> list[int]:
+    """Return the years that a normal has days of: also the one that the first DJF reaches to."""
+    first = job.window.first_year
+    return [first - 1, *years] if spec.alone.reaches_back and first in years else list(years)
+
+
 def _provenance(
     job: WriteJob, file: NormalFile, carry: Carry, years: Collection[int]
 ) -> Provenance:
     """Name scenario, version and files of each source year that is in the normal."""
     sources = []
     for source in job.sources:
-        if source.year in years:
+        if source.year in years and source.files:
             files = [f for f in source.files if (source.year, f.path) not in carry.coverage.skipped]
             version = "+".join(".".join(map(str, f.version)) or "none" for f in files)
             paths = tuple(f.path for f in files)

@@ -103,7 +103,11 @@ class NormalFile:
 
 @dataclass(frozen=True)
 class WriteJob:
-    """The writing of one target year: one normal for each region."""
+    """The writing of one target year: one normal for each region.
+
+    Attributes:
+        sources: of the years of the window, and of the year before if steps reach back to it.
+    """
 
     branch: str
     window: Window
@@ -407,14 +411,16 @@ class Chain:
             branch,
             window,
             tuple(f for f in self.normals(branch, target_year) if f.key not in self.done.normals),
-            self.source_years(branch, target_year),
+            self.source_years(branch, target_year, self.spec.window + self.spec.reaches_back),
         )
 
-    def source_years(self, branch: str, target_year: int) -> tuple[SourceYear, ...]:
-        """Return where each year of a target year's window comes from."""
+    def source_years(
+        self, branch: str, target_year: int, length: int | None = None
+    ) -> tuple[SourceYear, ...]:
+        """Return where each year comes from: of the window, or of so many up to the target year."""
         return tuple(
             SourceYear(y, self.experiment(branch, y), self.source_files(branch, y))
-            for y in Window.ending(target_year, self.spec.window).years
+            for y in Window.ending(target_year, length or self.spec.window).years
         )
 
     def normals(self, branch: str, target_year: int) -> tuple[NormalFile, ...]:

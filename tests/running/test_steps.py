@@ -76,6 +76,25 @@ def test_each_frequency_is_what_cdo_makes_of_the_same_days(
             assert np.isfinite(ours["tas"].values).any()
 
 
+def sources_of(path: Path) -> tuple[list[int], list[str]]:
+    with xr.open_dataset(path, decode_times=False) as dataset:
+        years = np.atleast_1d(dataset.attrs["source_years"]).tolist()
+        return years, dataset.attrs["source_files"].split(", ")
+
+
+@pytest.mark.slow
+def test_a_winter_names_the_file_of_its_first_december(archive: Archive, tmp_path: Path) -> None:
+    result = make(archive, tmp_path / "out", targets=[2007, 2014])
+    winters = sorted(p for p in result.outputs if "_seas_" in p.name)
+    days = sorted(p for p in result.outputs if "_day_" in p.name)
+    assert [sources_of(p)[0] for p in days] == [list(range(2003, 2008)), list(range(2010, 2015))]
+    years, files = sources_of(winters[1])
+    assert years == list(range(2009, 2015))
+    assert [Path(f).name for f in files] == [archive.path("tas", y).name for y in years]
+    # The archive begins with 2003, so the first winter of the first window is missing.
+    assert sources_of(winters[0])[0] == list(range(2003, 2008))
+
+
 @pytest.mark.slow
 def test_statistics_of_steps_are_those_of_their_definitions(
     archive: Archive, tmp_path: Path
