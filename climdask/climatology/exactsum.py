@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,10 @@ Doubles = npt.NDArray[np.float64]
 
 # Elements that are worked on at once: temporaries of 128 KiB stay in a core's cache.
 PIECE = 1 << 14
+# From so many values on, a year of a grid, the compiled loop is worth loading.
+KERNEL_FROM = 1 << 20
+# Terms that it takes; sums of more, which real data do not have, are left to numpy.
+MOST_TERMS = 4
 
 
 def accumulate(
@@ -36,6 +41,51 @@ def accumulate(
         signed: blocks with +1 where they enter, -1 where they leave.
         power: 1, or 2 to add the squares: that of a float32 has 48 bits, so it is exact in float64.
     """
+    if terms[0].size >= KERNEL_FROM and len(terms) <= MOST_TERMS and 0 < len(signed) <= 2:
+        from climdask.climatology import sumkernels
+
+        found = by_kernel(terms, signed, power, sumkernels.accumulate)
+        if found is not None:
+            return found
+    return by_numpy(terms, signed, power)
+
+
+def by_kernel(
+    terms: Sequence[Doubles], signed: Sequence[tuple[Block, float]], power: int, kernel: Any
+) -> tuple[Doubles, ...] | None:
+    """Do what :func:`by_numpy` does, compiled, with up to :data:`MOST_TERMS` terms.
+
+    Args:
+        terms: float64 [day, cell] each.
+        signed: one block or two.
+        power: 1 or 2.
+        kernel: :func:`climdask.climatology.sumkernels.accumulate`.
+
+    Returns:
+        The terms; None if there would be more.
+    """
+    shape, size = terms[0].shape, terms[0].size
+    none, no_values = np.empty(0), np.empty(0, dtype=np.float32)
+    old = [*(np.ascontiguousarray(t).reshape(-1) for t in terms), none, none, none][:MOST_TERMS]
+    blocks = [(np.ascontiguousarray(b.values).reshape(-1), sign) for b, sign in signed]
+    (first, first_sign), (second, second_sign) = [*blocks, (no_values, 1.0)][:2]
+    out, begin = [np.empty(size)], 0
+    while True:
+        into = [*out, none, none, none][:MOST_TERMS]
+        begin = kernel(
+            *old, len(terms), first, first_sign, second, second_sign, power, begin, *into, len(out)
+        )
+        if begin == size:
+            return tuple(t.reshape(shape) for t in out)
+        if len(out) == MOST_TERMS:
+            return None
+        out.append(np.zeros(size))
+
+
+def by_numpy(
+    terms: Sequence[Doubles], signed: Sequence[tuple[Block, float]], power: int
+) -> tuple[Doubles, ...]:
+    """Return the terms with the signed blocks added, as :func:`accumulate` does."""
     shape = terms[0].shape
     out = [np.empty(terms[0].size)]
     old = [t.reshape(-1) for t in terms]

@@ -1,25 +1,19 @@
 """Loops over sorted years, compiled by numba; plain numpy twins are in ``orderstatistics``.
 
-Imported only by who needs it, as numba takes half a second to load. The functions are compiled for
-one set of types when this module is imported, so within a process once, whatever the number of
-tasks and threads. The machine code is kept on disk: beside this file; where that cannot be written,
-as in an install for all users, in the user's own cache folder (or ``NUMBA_CACHE_DIR``), which the
-processes of a machine share, and those of a cluster where they share the home folder. Where no
-folder can be written at all, each process compiles once, for some seconds, and works the same. A
-run imports this module before its workers begin, so as a rule they find the code.
+See :mod:`climdask.climatology.compiled` for how and when they are compiled.
 
 Nothing here rounds: numbers are compared and copied, so no compiler can change a bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba import types
+
+from climdask.climatology.compiled import array_of, compiled, part
 
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int32]
@@ -29,32 +23,13 @@ Days = npt.NDArray[np.int64]
 TILE = 128
 
 
-def _array(dtype: Any, dims: int, *, readonly: bool = True) -> Any:
-    return types.Array(dtype, dims, "C", readonly=readonly)
-
-
-def _compiled(*signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile for one signature, and keep the code on disk where a folder can be written."""
-
-    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = signature[0](*signature[1:])
-        try:
-            made = numba.njit(own, nogil=True, cache=True, error_model="numpy")(function)
-        except (RuntimeError, OSError):  # numba found no folder, or could not write there
-            made = numba.njit(own, nogil=True, error_model="numpy")(function)
-        return made  # type: ignore[no-any-return]
-
-    return compiled
-
-
-_F2, _F3 = _array(types.float32, 2), _array(types.float32, 3)
+_F2, _F3 = array_of(types.float32, 2), array_of(types.float32, 3)
 
 
 # Where an index is unsigned, it cannot count from the end, and the loop becomes one of vectors.
-_part = numba.njit(nogil=True, error_model="numpy", inline="never")
 
 
-@_part
+@part
 def _missing_last(values: Floats, day: int, first: int, into: Floats) -> None:
     """Write a day's values with infinity for NaN, which is sorted last, and 0 for -0."""
     for c in range(min(TILE, values.shape[1] - first)):
@@ -62,7 +37,7 @@ def _missing_last(values: Floats, day: int, first: int, into: Floats) -> None:
         into[c] = x + np.float32(0.0) if x == x else np.float32(np.inf)
 
 
-@_part
+@part
 def _take(years: Floats, day: int, first: int, made: Floats) -> None:
     """Copy the years of some cells to where work on them is fast."""
     for r in range(years.shape[1]):
@@ -70,7 +45,7 @@ def _take(years: Floats, day: int, first: int, made: Floats) -> None:
             made[r, c] = years[day, r, np.uint64(first + c)]
 
 
-@_part
+@part
 def _put(made: Floats, day: int, first: int, out: Floats) -> None:
     """Copy the years of some cells back."""
     for r in range(out.shape[1]):
@@ -78,7 +53,7 @@ def _put(made: Floats, day: int, first: int, out: Floats) -> None:
             out[day, r, np.uint64(first + c)] = made[r, c]
 
 
-@_part
+@part
 def _drop(old: Floats, n_years: int, gone: Floats, made: Floats) -> None:
     """Copy sorted years without a value each: what is not less than it moves down by one."""
     for r in range(n_years - 1):
@@ -87,7 +62,7 @@ def _drop(old: Floats, n_years: int, gone: Floats, made: Floats) -> None:
             made[r, c] = v if v < x else after
 
 
-@_part
+@part
 def _all_there(old: Floats, n_years: int, n: int, gone: Floats) -> bool:
     """Tell whether the values of n cells are among their sorted years."""
     seen = np.zeros(TILE, np.float32)
@@ -97,7 +72,7 @@ def _all_there(old: Floats, n_years: int, n: int, gone: Floats) -> bool:
     return bool(seen[:n].sum() == n)
 
 
-@_part
+@part
 def _add(made: Floats, kept: int, new: Floats) -> None:
     """Put a value into the sorted years of each cell: the larger of two goes on to the next."""
     for r in range(kept):
@@ -109,7 +84,7 @@ def _add(made: Floats, kept: int, new: Floats) -> None:
         made[kept, c] = new[c]
 
 
-@_part
+@part
 def _count_less(years: Floats, day: int, first: int, cuts: Floats, less: Counts) -> None:
     """Write how many years of a day are less than the cut of each cell."""
     n = min(TILE, years.shape[2] - first)
@@ -120,7 +95,7 @@ def _count_less(years: Floats, day: int, first: int, cuts: Floats, less: Counts)
             less[c] += np.int32(years[day, r, np.uint64(first + c)] < cuts[c])
 
 
-@_part
+@part
 def _at(years: Floats, day: int, place: int, cell: int) -> Any:
     """Return the year at a place, infinite beyond the ends."""
     if place < 0:
@@ -128,7 +103,7 @@ def _at(years: Floats, day: int, place: int, cell: int) -> Any:
     return years[day, place, cell] if place < years.shape[1] else np.float32(np.inf)
 
 
-@_part
+@part
 def _walk(years: Floats, days: Days, cell: int, place: Counts, heads: Floats, k: int) -> None:
     """Move the cut through the lists of a pool until k values are below it.
 
@@ -161,7 +136,7 @@ def _walk(years: Floats, days: Days, cell: int, place: Counts, heads: Floats, k:
         below -= 1
 
 
-@_part
+@part
 def _next_two(
     years: Floats, days: Days, cell: int, place: Counts, heads: Floats
 ) -> tuple[Any, Any]:
@@ -174,9 +149,9 @@ def _next_two(
     return one, two
 
 
-@_compiled(
+@compiled(
     types.boolean, _F3, _F2, _F2, types.boolean, types.boolean,
-    _array(types.float32, 3, readonly=False),
+    array_of(types.float32, 3, readonly=False),
 )  # fmt: skip
 def slide(
     years: Floats, enters: Floats, leaves: Floats, has_enters: bool, has_leaves: bool, out: Floats
@@ -216,9 +191,9 @@ def slide(
     return True
 
 
-@_compiled(
-    types.void, _F3, _array(types.int64, 2), _array(types.int32, 2), _array(types.int32, 2),
-    _array(types.float32, 2, readonly=False), _array(types.float32, 2, readonly=False),
+@compiled(
+    types.void, _F3, array_of(types.int64, 2), array_of(types.int32, 2), array_of(types.int32, 2),
+    array_of(types.float32, 2, readonly=False), array_of(types.float32, 2, readonly=False),
 )  # fmt: skip
 def select(
     years: Floats,

@@ -84,13 +84,6 @@ class SortedYears:
         return int(state.nbytes)
 
 
-def compile_kernels() -> None:
-    """Compile the kernels, or find them compiled, so that processes started later find them."""
-    from climdask.climatology import orderkernels
-
-    del orderkernels
-
-
 def slid(state: Floats, signed: Signed, slide: Any) -> Floats:
     """Return sorted years with blocks added or dropped.
 

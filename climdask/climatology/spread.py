@@ -12,7 +12,7 @@ which float32 the square root rounds, about one value in 10^7, it is decided wit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -21,14 +21,22 @@ import numpy.typing as npt
 
 from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage
-from climdask.climatology.exactsum import PIECE, Doubles, two_sum
+from climdask.climatology.exactsum import KERNEL_FROM, PIECE, Doubles, two_sum
 
 # Of n Q: what D may be wrong by, and what it is more than if any two values differ.
-_ERROR, _LEAST = 2.0**-98, 2.0**-72
+ERROR, LEAST = 2.0**-98, 2.0**-72
 # Of the square root in float64, and of its argument.
-_ROOT_ERROR = 2.0**-50
+ROOT_ERROR = 2.0**-50
+# Of each sum, that the compiled twin takes; sums of more, which real data do not have, it does not.
+KERNEL_TERMS = 3
 # Splits 53 bits in two halves (Veltkamp).
 _SPLITTER = 2.0**27 + 1
+
+Counts = npt.NDArray[np.integer[Any]]
+Roots = Callable[
+    [Sequence[Doubles], Sequence[Doubles], Counts, Fraction],
+    tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]],
+]
 
 
 class StandardDeviation:
@@ -47,20 +55,23 @@ class StandardDeviation:
         shape = states["sum"][0].shape
         out = np.empty(sums[0].size, dtype=np.float32)
         count = np.broadcast_to(coverage.count, shape)
+        few_terms = max(len(sums), len(squares)) <= KERNEL_TERMS
+        roots = by_kernel if out.size >= KERNEL_FROM and few_terms else by_numpy
         step = max(1, PIECE // max(1, shape[1]))
         for first in range(0, shape[0], step):
             n = count[first : first + step].reshape(-1)
             part = slice(first * shape[1], first * shape[1] + n.size)
             s, q = ([t[part] for t in terms] for terms in (sums, squares))
-            out[part] = deviation(s, q, n, units.factor)
+            out[part] = deviation(s, q, n, units.factor, roots)
         return out.reshape(shape)
 
 
 def deviation(
     sums: Sequence[Doubles],
     squares: Sequence[Doubles],
-    count: npt.NDArray[np.integer[Any]],
+    count: Counts,
     factor: Fraction = Fraction(1),
+    roots: Roots | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the standard deviation, float32 [value], rounded once; NaN for fewer than two values.
 
@@ -69,19 +80,44 @@ def deviation(
         squares: terms of the exact sum of squares, of at most 1000 values.
         count: of the values, [value].
         factor: of other units.
+        roots: :func:`by_numpy`, or a compiled twin.
     """
-    n = np.maximum(count, 2).astype(np.float64)
-    root, slack = _root(sums, squares, n)
-    if factor != 1:  # two roundings more
-        root, slack = root * float(factor), slack + _ROOT_ERROR
-    with np.errstate(over="ignore", invalid="ignore"):  # 0 times an infinite slack is unsure too
-        found = root.astype(np.float32)
-        unsure = (root * (1 - slack)).astype(np.float32) != (root * (1 + slack)).astype(np.float32)
+    found, unsure = (roots or by_numpy)(sums, squares, count, factor)
     for place in np.flatnonzero(unsure & (count > 1)).tolist():
         s, q = ([float(t[place]) for t in terms] for terms in (sums, squares))
         found[place] = _by_fractions(s, q, int(count[place]), factor)
     found[count < 2] = np.nan
     return found
+
+
+def by_numpy(
+    sums: Sequence[Doubles], squares: Sequence[Doubles], count: Counts, factor: Fraction
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return standard deviations, and which may be rounded to a neighbour of the right one."""
+    n = np.maximum(count, 2).astype(np.float64)
+    root, slack = _root(sums, squares, n)
+    if factor != 1:  # two roundings more
+        root, slack = root * float(factor), slack + ROOT_ERROR
+    with np.errstate(over="ignore", invalid="ignore"):  # 0 times an infinite slack is unsure too
+        found = root.astype(np.float32)
+        unsure = (root * (1 - slack)).astype(np.float32) != (root * (1 + slack)).astype(np.float32)
+    return found, unsure
+
+
+def by_kernel(
+    sums: Sequence[Doubles], squares: Sequence[Doubles], count: Counts, factor: Fraction
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Do what :func:`by_numpy` does, compiled, with up to :data:`KERNEL_TERMS` terms each."""
+    from climdask.climatology import sumkernels
+
+    found, unsure = np.empty(count.size, dtype=np.float32), np.empty(count.size, dtype=bool)
+    none = np.empty(0)
+    s, q = ([*terms, none, none][:KERNEL_TERMS] for terms in (sums, squares))
+    sumkernels.spread(
+        *s, len(sums), *q, len(squares), np.ascontiguousarray(count, dtype=np.int16),
+        float(factor), factor != 1, found, unsure,
+    )  # fmt: skip
+    return found, unsure
 
 
 def _root(
@@ -94,12 +130,12 @@ def _root(
     high, low = two_sum(total, -square)
     low += (total_low - square_low) + (n * q_low - 2 * s * s_low)
     scaled = high + low
-    error = _ERROR * total + n * q_error + 2 * np.abs(s) * s_error + s_error * s_error
-    is_zero = (scaled <= _LEAST * total) & (error <= _LEAST * total)
+    error = ERROR * total + n * q_error + 2 * np.abs(s) * s_error + s_error * s_error
+    is_zero = (scaled <= LEAST * total) & (error <= LEAST * total)
     scaled = np.where(is_zero, 0.0, scaled)
     with np.errstate(divide="ignore", invalid="ignore"):
         # All that is not sure to be positive is left to fractions.
-        slack = np.where(scaled > 2 * error, error / scaled + _ROOT_ERROR, np.inf)
+        slack = np.where(scaled > 2 * error, error / scaled + ROOT_ERROR, np.inf)
     slack[is_zero] = 0.0
     return np.sqrt(np.maximum(scaled, 0.0) / (n * (n - 1))), slack
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -225,6 +226,19 @@ def kept_by(statistics: Iterable[WindowStatistic]) -> tuple[str, ...]:
     """Return the states that some statistics need, each once, in the order of :data:`STATES`."""
     needed = {name for statistic in statistics for name in statistic.keeps}
     return tuple(name for name in STATES if name in needed)
+
+
+def compile_kernels(states: Iterable[str], n_values: int) -> None:
+    """Compile what is needed, or find it compiled, so that processes started later find it.
+
+    Args:
+        states: that are kept, by name.
+        n_values: of a year, days times cells.
+    """
+    if "sorted" in states:
+        import_module("climdask.climatology.orderkernels")
+    if n_values >= exactsum.KERNEL_FROM:
+        import_module("climdask.climatology.sumkernels")
 
 
 def pieces_of_days(n_days: int, n_cells: int) -> Iterator[slice]:

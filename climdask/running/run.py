@@ -14,7 +14,7 @@ from typing import Any
 
 import distributed
 
-from climdask.climatology.orderstatistics import compile_kernels
+from climdask.climatology.statistics import compile_kernels
 from climdask.clusters.batchsystems import system_of
 from climdask.clusters.jobqueue import JobCluster, open_jobs
 from climdask.clusters.jobscript import inside_job
@@ -179,8 +179,8 @@ def _run(
     progress.chains.update(RunProgress.of(todo).chains)
     job = _Job(todo, folder, context, progress, options, jobs)
     heart.begin(progress)
-    if any("sorted" in chain.spec.states for chain in todo.chains):
-        compile_kernels()
+    for spec in (chain.spec for chain in todo.chains):
+        compile_kernels(spec.states, len(spec.axis) * spec.selection.cells.size)
     if todo.chains and not options.serial:
         client = client or stack.enter_context(_opened(options.profile, limits, jobs))
     result = job.finish(job.work(None if options.serial else client))
