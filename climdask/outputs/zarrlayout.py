@@ -27,7 +27,8 @@ from climdask.outputs.cf import (
     title,
 )
 from climdask.outputs.provenance import Provenance, edges_of_runs
-from climdask.planning.plan import OutputSeries, digest_of
+from climdask.planning.digests import digest_of
+from climdask.planning.plan import OutputSeries
 
 # Raised when the arrays of a store change between versions.
 STORE_VERSION = 1

@@ -142,15 +142,19 @@ class Branches:
         return sum(step.is_target for steps in self.steps.values() for step in steps)
 
 
-def lay_out(demand: Demand, files: Mapping[str, Sequence[InputFile]]) -> Branches:
+def lay_out(
+    demand: Demand, files: Mapping[str, Sequence[InputFile]], sources: Sources | None = None
+) -> Branches:
     """Lay out the steps and readings of a chain.
 
     Args:
         demand: what is wanted.
         files: the files that serve each branch, in order of time; those of the trunk are used up
             to the last historical year, those of a scenario after it.
+        sources: which of them give each year, if that is known.
     """
-    sources = year_sources(demand.trunk, demand.last_historical_year, files)
+    if sources is None:
+        sources = year_sources(demand.trunk, demand.last_historical_year, files)
     steps = _steps(demand, sources)
     return Branches(demand.trunk, steps, _reads(demand, steps, sources))
 

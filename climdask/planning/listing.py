@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from climdask.climatology.calendars import run_lengths
 from climdask.climatology.products import DAILY_MEAN
-from climdask.inputs.inventory import describe
+from climdask.inputs.inventory import Series, describe
 from climdask.plaintext import quantity
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"region   {region.place}: {region.lat.size} x {region.lon.size} cells"
     rules = f"min_years {flow.years_needed}, leap_day {flow.leap_day}"
     yield f"window   {quantity(flow.window, 'year')}, {rules}"
+    series = {one.id: one for one in plan.inventory.series}
     for chain in plan.all_chains:
-        yield from _chain(plan, chain)
+        yield from _chain(chain, series[chain.id])
     for name, why in plan.failures.items():
         yield from f"FAILED   {name}: {why}".replace("\n", "\n         ").splitlines()
     for note in plan.notes:
@@ -34,8 +35,7 @@ def lines(plan: Plan) -> Iterator[str]:
     yield from _totals(plan)
 
 
-def _chain(plan: Plan, chain: Chain) -> Iterator[str]:
-    series = next(s for s in plan.inventory.series if s.id == chain.id)
+def _chain(chain: Chain, series: Series) -> Iterator[str]:
     yield f"chain    {chain.id}: {describe(series)}"
     spec = chain.spec
     yield f"         grid {spec.header.grid}; {spec.header.calendar}; {spec.header.units}"

@@ -8,7 +8,7 @@ it knows neither Dask nor the contents of files.
 from __future__ import annotations
 
 import hashlib
-import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,9 +27,11 @@ from climdask.inputs.inventory import InputFile, Inventory
 from climdask.plaintext import printable
 from climdask.planning import listing
 from climdask.planning.chains import Branches, Demand, lay_out
+from climdask.planning.digests import as_json, digest_of, digest_of_json, joined
 from climdask.planning.memory import MEMORY_SHARE, PROCESS_BYTES, ChainMemory, fit
 from climdask.planning.naming import NAMINGS, SeriesName
-from climdask.planning.sourceyears import Sources, experiments, owner, year_sources
+from climdask.planning.sourceyears import Sources
+from climdask.planning.windowfiles import SourceYear, WindowFiles
 from climdask.settings.workflow import Execution, Workflow
 
 # Raised when the numbers of an output or the layout of a file change between versions.
@@ -65,21 +67,14 @@ class Done:
 
     def saved(self, chain_id: str, branch: str) -> list[int]:
         """Return the years after which a branch's carry was saved."""
-        return [year for chain, of, year in self.checkpoints if (chain, of) == (chain_id, branch)]
+        return self._saved.get((chain_id, branch), [])
 
-
-@dataclass(frozen=True)
-class SourceYear:
-    """Where one year of a window comes from.
-
-    Attributes:
-        experiment: whose files give it; both, joined by +, for a year that is split.
-        files: empty in a gap.
-    """
-
-    year: int
-    experiment: str
-    files: tuple[InputFile, ...]
+    @cached_property
+    def _saved(self) -> dict[tuple[str, str], list[int]]:
+        found: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for chain, branch, year in self.checkpoints:
+            found[chain, branch].append(year)
+        return dict(found)
 
 
 @dataclass(frozen=True)
@@ -306,7 +301,7 @@ class Chain:
 
     Attributes:
         spec: what every task of it needs.
-        files: the files that serve each branch, in order of time; the trunk's come first.
+        found: its files.
         targets: every target year by branch, done or not.
         home: chains with the same home share files, so they must share a worker.
         run: the workflow's keys of a run.
@@ -315,7 +310,7 @@ class Chain:
     """
 
     spec: ChainSpec
-    files: Mapping[str, Sequence[InputFile]]
+    found: WindowFiles
     targets: Mapping[str, tuple[int, ...]]
     home: str
     run: Execution
@@ -341,11 +336,15 @@ class Chain:
             chunk_bytes=spec.header.chunk_bytes,
         )
 
-    @cached_property
+    @property
+    def files(self) -> Mapping[str, Sequence[InputFile]]:
+        """The files that serve each branch, in order of time; the trunk's come first."""
+        return self.found.files
+
+    @property
     def sources(self) -> Sources:
         """The files of each (branch, year)."""
-        periods = self.spec.periods
-        return year_sources(periods.historical, periods.last_historical_year, self.files)
+        return self.found.sources
 
     @cached_property
     def branches(self) -> Branches:
@@ -356,7 +355,7 @@ class Chain:
                 window=spec.window,
                 trunk=periods.historical,
                 last_historical_year=periods.last_historical_year,
-                targets={branch: self._pending(branch) for branch in self.targets},
+                targets=self.pending,
                 checkpoints={branch: self.done.saved(self.id, branch) for branch in self.targets},
                 checkpoint_every=self.run.checkpoint_every,
                 keep_ring=self.memory.keeps_ring,
@@ -364,6 +363,7 @@ class Chain:
                 reaches_back=spec.reaches_back,
             ),
             self.files,
+            self.sources,
         )
 
     @property
@@ -372,12 +372,47 @@ class Chain:
         memory = self.limits.memory_per_worker or 4 << 30
         return max(1, memory // 10 // (4 * self.spec.cell_days))
 
-    def _pending(self, branch: str) -> tuple[int, ...]:
-        names = [region.place.name for region in self.spec.selection.regions]
-        keys = [spec.output_key for spec in self.spec.frequencies]
-        done, targets = self.done.normals, self.targets[branch]
-        return tuple(
-            t for t in targets if any(key(n, branch, t) not in done for key in keys for n in names)
+    @cached_property
+    def pending(self) -> Mapping[str, tuple[int, ...]]:
+        """The target years by branch of which a normal is still to make."""
+        return {
+            branch: tuple(t for t in targets if self._lacks(branch, t))
+            for branch, targets in self.targets.items()
+        }
+
+    def _lacks(self, branch: str, target_year: int) -> bool:
+        return not self.done.normals or any(True for _ in self._left(branch, target_year))
+
+    def _left(self, branch: str, target_year: int) -> Iterator[tuple[ChainSpec, RegionCells]]:
+        """Yield each frequency and region whose normal of a target year is still to make."""
+        done = self.done.normals
+        for spec, region in product(self.spec.frequencies, self.spec.selection.regions):
+            if not done or spec.output_key(region.place.name, branch, target_year) not in done:
+                yield spec, region
+
+    @property
+    def n_normals(self) -> int:
+        """Normals to make: one for each frequency, region and target year."""
+        return sum(self._to_make.values())
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of the normals to make, before compression."""
+        regions = {r.place.name: r for r in self.spec.selection.regions}
+        return sum(
+            n * regions[name].index.size * len(spec.steps) * spec.value_bytes
+            for (frequency, name), n in self._to_make.items()
+            for spec in [self.spec.at(frequency)]
+        )
+
+    @cached_property
+    def _to_make(self) -> Counter[tuple[str, str]]:
+        """How many normals of each frequency and region are to make."""
+        return Counter(
+            (spec.frequency, region.place.name)
+            for branch, years in self.pending.items()
+            for year in years
+            for spec, region in self._left(branch, year)
         )
 
     @property
@@ -393,35 +428,17 @@ class Chain:
                 if years:
                     yield OutputSeries(spec, region, branch), years
 
-    def source_files(self, branch: str, year: int) -> tuple[InputFile, ...]:
-        """Return the files that hold ``year`` on the way of ``branch``; empty in a gap."""
-        last = self.spec.periods.last_historical_year
-        whose = owner(self.sources, self.branches.trunk, last, branch, year)
-        return self.sources.get((whose, year), ())
-
-    def experiment(self, branch: str, year: int) -> str:
-        """Return the experiment that ``year`` comes from on the way of ``branch``."""
-        own = self.branches.trunk if year <= self.spec.periods.last_historical_year else branch
-        return experiments(self.source_files(branch, year), own)
-
     def job(self, branch: str, target_year: int) -> WriteJob:
         """Return what is to be written for a target year; only what is not done already."""
         window = Window.ending(target_year, self.spec.window)
-        return WriteJob(
-            branch,
-            window,
-            tuple(f for f in self.normals(branch, target_year) if f.key not in self.done.normals),
-            self.source_years(branch, target_year, self.spec.window + self.spec.reaches_back),
-        )
+        left = self.normals_left(branch, target_year)
+        reached = Window.ending(target_year, self.spec.window + self.spec.reaches_back)
+        return WriteJob(branch, window, left, self.found.window(branch, reached))
 
-    def source_years(
-        self, branch: str, target_year: int, length: int | None = None
-    ) -> tuple[SourceYear, ...]:
-        """Return where each year comes from: of the window, or of so many up to the target year."""
-        return tuple(
-            SourceYear(y, self.experiment(branch, y), self.source_files(branch, y))
-            for y in Window.ending(target_year, length or self.spec.window).years
-        )
+    def normals_left(self, branch: str, target_year: int) -> tuple[NormalFile, ...]:
+        """Return the normals of a target year that are still to make."""
+        done = self.done.normals
+        return tuple(f for f in self.normals(branch, target_year) if f.key not in done)
 
     def normals(self, branch: str, target_year: int) -> tuple[NormalFile, ...]:
         """Return the normals of a target year, done or not."""
@@ -436,46 +453,48 @@ class Chain:
                 region.place.name,
                 str(spec.output_path(region.place.name, branch, target_year)),
                 spec.output_key(region.place.name, branch, target_year),
-                digest_of(*spec.deciding_keys(region.place), files[0]),
-                digest_of(*spec.deciding_keys(region.place), files[1]),
+                self._normal_hash(spec, region, timed),
+                self._normal_hash(spec, region, untimed),
                 spec.frequency,
             )
             for spec in self.spec.frequencies
-            for files in [self._hashed_files(spec, branch, target_year)]
+            for timed, untimed in [self._window_hashes(spec, branch, target_year)]
             for region in self.spec.selection.regions
         )
 
-    def _hashed_files(self, spec: ChainSpec, branch: str, year: int) -> tuple[str, str]:
+    def _window_hashes(self, spec: ChainSpec, branch: str, year: int) -> tuple[str, str]:
         """Return two hashes of the files of a window, with and without modification times."""
-        timed, untimed = (
-            self._window_files(spec.alone, branch, year, timed=timed) for timed in (True, False)
-        )
+        window = Window.ending(year, self._lengths[spec.frequency])
+        timed, untimed = (self.found.digest(branch, window, timed=timed) for timed in (True, False))
         return timed, untimed
+
+    def _normal_hash(self, spec: ChainSpec, region: RegionCells, files: str) -> str:
+        """Return a hash of the keys that decide a normal, and of its files' hash."""
+        keys = self._deciding[spec.frequency, region.place.name]
+        return digest_of_json(joined([*keys, as_json(files)]))
+
+    @cached_property
+    def _lengths(self) -> dict[str, int]:
+        """The years of which each frequency reads files."""
+        return {s.frequency: s.window + s.alone.reaches_back for s in self.spec.frequencies}
+
+    @cached_property
+    def _deciding(self) -> dict[tuple[str, str], list[str]]:
+        """The keys that decide a normal, as JSON, by frequency and region."""
+        return {
+            (spec.frequency, region.place.name): [*map(as_json, spec.deciding_keys(region.place))]
+            for spec in self.spec.frequencies
+            for region in self.spec.selection.regions
+        }
 
     def carry_hash(self, branch: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
         cells = hashlib.sha256(self.spec.selection.cells.tobytes()).hexdigest()
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
         boxes = [region.place.facts for region in self.spec.selection.regions]
-        files = self._window_files(self.spec, branch, year, timed=True)
+        window = Window.ending(year, self.spec.window + self.spec.reaches_back)
+        files = self.found.digest(branch, window, timed=True)
         return digest_of(keys, boxes, files, *self.spec.carry_keys)
-
-    def _window_files(self, spec: ChainSpec, branch: str, year: int, *, timed: bool) -> str:
-        window = Window.ending(year, spec.window + spec.reaches_back)
-        files = sorted({f for y in window.years for f in self.source_files(branch, y)})
-        # Which of two files that overlap gives a year hangs on where history ends.
-        history = min(self.spec.periods.last_historical_year, year)
-        about = [[f.path, f.size, f.mtime_ns if timed else None] for f in files]
-        return digest_of(history, about, *self._splits(branch, window))
-
-    def _splits(self, branch: str, window: Window) -> list[object]:
-        """Return which files give the years that are split between experiments."""
-        given = {y: self.source_files(branch, y) for y in window.years}
-        return [
-            [y, [f.path for f in files]]
-            for y, files in given.items()
-            if len({f.scenario for f in files} - {""}) > 1
-        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -510,7 +529,7 @@ class Plan:
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         """Chains with normals to make, in order of id."""
-        return tuple(c for c in self.surveyed if c.branches.n_targets)
+        return tuple(c for c in self.surveyed if any(c.pending.values()))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -558,7 +577,7 @@ class Plan:
     @property
     def n_normals(self) -> int:
         """Normals to make: one for each region and target year."""
-        return sum(len(job.files) for _, job in self.jobs)
+        return sum(chain.n_normals for chain in self.chains)
 
     @property
     def n_all(self) -> int:
@@ -572,13 +591,7 @@ class Plan:
     @property
     def output_bytes(self) -> int:
         """Bytes of the normals to make, before compression."""
-        sizes = {
-            (c.id, spec.frequency, r.place.name): r.index.size * len(spec.steps) * spec.value_bytes
-            for c in self.chains
-            for spec in c.spec.frequencies
-            for r in c.spec.selection.regions
-        }
-        return sum(sizes[c.id, f.frequency, f.region] for c, job in self.jobs for f in job.files)
+        return sum(chain.output_bytes for chain in self.chains)
 
     @property
     def worker_bytes(self) -> int:
@@ -587,16 +600,17 @@ class Plan:
         at_once = -(-min(self.at_once, len(self.chains)) // self.limits.workers)
         return PROCESS_BYTES + at_once * most
 
-    @cached_property
-    def jobs(self) -> tuple[tuple[Chain, WriteJob], ...]:
-        """What will be written, chain by chain in order of years."""
-        return tuple(
-            (chain, chain.job(branch, step.year))
-            for chain in self.chains
-            for branch, steps in chain.branches.steps.items()
-            for step in steps
-            if step.is_target
-        )
+    @property
+    def jobs(self) -> Iterator[tuple[Chain, WriteJob]]:
+        """What will be written, chain by chain in order of years; large, so it is never kept."""
+        for chain, branch, year in self._writes:
+            yield chain, chain.job(branch, year)
+
+    @property
+    def _writes(self) -> Iterator[tuple[Chain, str, int]]:
+        for chain in self.chains:
+            for branch, steps in chain.branches.steps.items():
+                yield from ((chain, branch, step.year) for step in steps if step.is_target)
 
     @cached_property
     def digest(self) -> str:
@@ -604,7 +618,7 @@ class Plan:
         chains = [
             [c.id, c.spec.header.digest, c.memory.keeps_ring, c.branches] for c in self.chains
         ]
-        normals = [f.input_hash for _, job in self.jobs for f in job.files]
+        normals = [f.input_hash for c, branch, y in self._writes for f in c.normals_left(branch, y)]
         return digest_of(self.workflow.model_dump(mode="json"), chains, normals)
 
     def __str__(self) -> str:
@@ -630,8 +644,3 @@ def _sorted_years(chain: Chain) -> str:
         f"; {listing.size(chain.memory.sorted_bytes)} of it are the {spec.window} years of each day"
         " and cell, sorted for min, max, median and percentiles: leave these out"
     )
-
-
-def digest_of(*content: object) -> str:
-    """Return a hash of anything that JSON or ``str`` can express."""
-    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:24]

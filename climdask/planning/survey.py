@@ -29,12 +29,13 @@ from climdask.climatology.products import OWN_NAMES, Product, Within, taken_name
 from climdask.errors import ClimdaskError, PlanError
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory, Series
-from climdask.planning.plan import Chain, ChainSpec, Plan, SourceYear
+from climdask.planning.plan import Chain, ChainSpec, Plan
 from climdask.planning.sourceyears import days_lacking, split_years
+from climdask.planning.windowfiles import SourceYear, WindowFiles
 from climdask.settings.workflow import Period, Workflow, span
 
-# Target years, and where each year of their windows comes from.
-_Windows = Sequence[tuple[int, tuple[SourceYear, ...]]]
+# Where each year of the windows of each branch comes from.
+_Given = Mapping[str, Mapping[int, SourceYear]]
 
 
 def survey(
@@ -119,7 +120,8 @@ class _Surveyor:
             self._note(f"no files of {branch}, so no normals of it")
             if branch != flow.historical:
                 del files[branch]
-        chain = Chain(spec, files, self._targets(files), home, flow.run)
+        found = WindowFiles(flow.historical, self.last_historical_year, files)
+        chain = Chain(spec, found, self._targets(files), home, flow.run)
         self._check_split_years(chain)
         self._report(chain)
         return chain
@@ -299,15 +301,9 @@ class _Surveyor:
         Raises:
             PlanError: one is.
         """
-        windows = {
-            (branch, year)
-            for branch, targets in chain.targets.items()
-            for target in targets
-            for year in Window.ending(target, self.workflow.window).years
-        }
         trunk, last = self.workflow.historical, self.last_historical_year
         for split in split_years(trunk, last, chain.files):
-            if split.doubled is None or (split.branch, split.year) not in windows:
+            if split.doubled is None or split.year not in self._years(chain, split.branch):
                 continue
             one, other, (month, day) = split.doubled
             year, is_history = split.year, split.year <= last
@@ -323,14 +319,18 @@ class _Surveyor:
 
     def _report(self, chain: Chain) -> None:
         """Note what the user should know about the windows, by the names of their files."""
-        windows = [
-            (target, chain.source_years(branch, target))
-            for branch, targets in chain.targets.items()
-            for target in targets
-        ]
-        self._report_files({s for _, sources in windows for s in sources})
-        self._report_versions(windows)
-        self._report_thin(windows)
+        given = {
+            branch: {year: chain.found.year(branch, year) for year in self._years(chain, branch)}
+            for branch in chain.targets
+        }
+        self._report_files({s for years in given.values() for s in years.values()})
+        self._report_versions(chain, given)
+        self._report_thin(chain, given)
+
+    def _years(self, chain: Chain, branch: str) -> set[int]:
+        """Return the years of all windows of a branch."""
+        length = self.workflow.window
+        return {y for t in chain.targets[branch] for y in Window.ending(t, length).years}
 
     def _report_files(self, sources: Collection[SourceYear]) -> None:
         """Note the years that are missing or incomplete."""
@@ -343,30 +343,41 @@ class _Surveyor:
             whose = "its name" if len(paths) == 1 else "the names of its files"
             self._note(f"incomplete year, by {whose}: {', '.join(paths)}")
 
-    def _report_versions(self, windows: _Windows) -> None:
+    def _report_versions(self, chain: Chain, given: _Given) -> None:
         """Note the normals that mix versions of files."""
         mixed: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
-        for target, sources in windows:
-            mixed[tuple(sorted({f.version for s in sources for f in s.files}))].append(target)
+        for branch, years in given.items():
+            own = {year: {f.version for f in source.files} for year, source in years.items()}
+            if len(set().union(*own.values())) < 2:
+                continue
+            for target in chain.targets[branch]:
+                window = Window.ending(target, self.workflow.window).years
+                mixed[tuple(sorted(set().union(*(own[y] for y in window))))].append(target)
         for versions, targets in sorted(mixed.items()):
             if len(versions) > 1:
                 names = ", ".join("v" + ".".join(map(str, v)) if v else "none" for v in versions)
                 self._note(f"normals of {run_lengths(targets)} mix files of versions {names}")
 
-    def _report_thin(self, windows: _Windows) -> None:
+    def _report_thin(self, chain: Chain, given: _Given) -> None:
         """Note the normals that will be missing.
 
         Raises:
             PlanError: all of them will be.
         """
-        needed = self.workflow.years_needed
-        thin = [t for t, sources in windows if sum(bool(s.files) for s in sources) < needed]
+        length, needed = self.workflow.window, self.workflow.years_needed
+        thin = []
+        for branch, years in given.items():
+            gaps = [year for year, source in years.items() if not source.files]
+            for target in chain.targets[branch]:
+                lacking = sum(target - length < gap <= target for gap in gaps)
+                if length - lacking < needed:
+                    thin.append(target)
         if thin:
             self._note(
                 f"normals of {run_lengths(thin)} will be missing: fewer than {needed} "
                 "source years (min_years)"
             )
-        if len(thin) == len(windows):
+        if len(thin) == sum(map(len, chain.targets.values())):
             raise PlanError(
                 f"{self.series.id}: every window has fewer than {needed} "
                 "source years; lower min_years, or complete the archive"
@@ -379,11 +390,19 @@ class _Surveyor:
 def _homes(inventory: Inventory) -> dict[str, str]:
     """Give chains that share a file the same home; the home's name is its first chain's id."""
     home = {series.id: series.id for series in inventory.series}
+
+    def first(chain: str) -> str:
+        while home[chain] != chain:
+            home[chain] = home[home[chain]]
+            chain = home[chain]
+        return chain
+
     holder: dict[str, str] = {}
     for series in inventory.series:
+        own = series.id
         for file in series.files:
-            other = holder.setdefault(file.path, series.id)
-            if home[other] != home[series.id]:
-                keep, give = sorted((home[other], home[series.id]))
-                home = {chain: keep if h == give else h for chain, h in home.items()}
-    return home
+            other = holder.setdefault(file.path, own)
+            if other != own:
+                keep, give = sorted((first(other), first(own)))
+                home[give] = keep
+    return {chain: first(chain) for chain in home}

@@ -1,0 +1,105 @@
+"""The files of a chain: which give each year of a branch, and a hash of those of a window.
+
+What is asked for again and again, for each window of each chain, is found once and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from climdask.climatology.calendars import Window
+from climdask.inputs.inventory import InputFile
+from climdask.planning.digests import as_json, digest_of_json, joined
+from climdask.planning.sourceyears import Sources, experiments, owner, year_sources
+
+
+@dataclass(frozen=True)
+class SourceYear:
+    """Where one year of a window comes from.
+
+    Attributes:
+        experiment: whose files give it; both, joined by +, for a year that is split.
+        files: empty in a gap.
+    """
+
+    year: int
+    experiment: str
+    files: tuple[InputFile, ...]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether its files are of several experiments."""
+        return len({f.scenario for f in self.files} - {""}) > 1
+
+
+@dataclass(frozen=True, eq=False)
+class WindowFiles:
+    """The files of a chain.
+
+    Attributes:
+        trunk: name of the historical experiment.
+        last_historical_year: last year that belongs to it.
+        files: the files that serve each branch, in order of time; the trunk's come first.
+    """
+
+    trunk: str
+    last_historical_year: int
+    files: Mapping[str, Sequence[InputFile]]
+    _years: dict[tuple[str, int], SourceYear] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The files of each (branch, year)."""
+        return year_sources(self.trunk, self.last_historical_year, self.files)
+
+    def year(self, branch: str, year: int) -> SourceYear:
+        """Return where ``year`` comes from on the way of ``branch``."""
+        found = self._years.get((branch, year))
+        if found is None:
+            last = self.last_historical_year
+            whose = owner(self.sources, self.trunk, last, branch, year)
+            files = self.sources.get((whose, year), ())
+            own = self.trunk if year <= last else branch
+            found = SourceYear(year, experiments(files, own), files)
+            self._years[branch, year] = found
+        return found
+
+    def window(self, branch: str, window: Window) -> tuple[SourceYear, ...]:
+        """Return where each year of a window comes from."""
+        return tuple(self.year(branch, year) for year in window.years)
+
+    def digest(self, branch: str, window: Window, *, timed: bool) -> str:
+        """Return a hash of the files of a window.
+
+        Args:
+            branch: on whose way.
+            window: the years.
+            timed: whether modification times count.
+        """
+        years = self.window(branch, window)
+        files = {f.path: f for year in years for f in year.files}
+        facts = self._timed if timed else self._untimed
+        # Which of two files that overlap gives a year hangs on where history ends.
+        history = min(self.last_historical_year, window.last_year)
+        about = joined(facts[path] for path in sorted(files, key=self._places.__getitem__))
+        splits = [as_json([y.year, [f.path for f in y.files]]) for y in years if y.is_split]
+        return digest_of_json(joined([as_json(history), about, *splits]))
+
+    @cached_property
+    def _ordered(self) -> list[InputFile]:
+        return sorted({f for own in self.files.values() for f in own})
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The place of each file, by path, in order of time."""
+        return {file.path: place for place, file in enumerate(self._ordered)}
+
+    @cached_property
+    def _timed(self) -> dict[str, str]:
+        return {f.path: as_json([f.path, f.size, f.mtime_ns]) for f in self._ordered}
+
+    @cached_property
+    def _untimed(self) -> dict[str, str]:
+        return {f.path: as_json([f.path, f.size, None]) for f in self._ordered}
