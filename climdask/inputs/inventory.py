@@ -11,8 +11,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, lru_cache
+from itertools import islice, pairwise
+from operator import attrgetter
 from pathlib import Path
 
 from climdask.climatology.calendars import run_lengths
@@ -41,7 +42,7 @@ EVERY_DAY = frozenset((m, d) for m in range(1, 13) for d in range(1, 29 if m == 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class InputFile:
     """One input file, as its name and its directory entry describe it.
 
@@ -82,6 +83,10 @@ class InputFile:
         if self.is_whole(year):
             return EVERY_DAY
         return frozenset(d for d in EVERY_DAY if self.start <= (year, *d) <= self.end)
+
+
+# As files compare, and faster, for files of which no two have one path.
+in_time = attrgetter("start", "end", "path")
 
 
 @dataclass(frozen=True)
@@ -167,34 +172,39 @@ def take_inventory(query: Query) -> Inventory:
         )
     groups: dict[tuple[str, ...], list[InputFile]] = defaultdict(list)
     for path, facets in _walk(query):
-        _check_facets(root / path, facets)
+        _check_facets(root, path, facets)
         key = tuple(facets[f] for f in ("model", "member", "grid", "variable"))
         groups[key].append(_input_file(source, path, facets))
     notes: list[str] = []
     series = []
     for (model, member, grid, variable), files in sorted(groups.items()):
         kept = [f for fs in _by_scenario(files).values() for f in _newest(root, fs, notes)]
-        series.append(Series(model, member, grid, variable, tuple(sorted(kept))))
+        series.append(Series(model, member, grid, variable, tuple(sorted(kept, key=in_time))))
     _check_wanted(query, series)
     if not series:
         raise InventoryError(_nothing(query, pattern))
     return Inventory(root, tuple(series), tuple(notes))
 
 
-def _check_facets(path: Path, facets: Mapping[str, str]) -> None:
+def _check_facets(root: Path, path: str, facets: Mapping[str, str]) -> None:
     for name in ("variable", "model", "member"):
         if name not in facets:  # it is in brackets, and this name goes without
             cure = "" if name == "variable" else f', or add "{name}: …" to input.facets'
             raise InventoryError(
-                f"{path}: its name does not say the {name}; narrow input.pattern{cure}"
+                f"{root / path}: its name does not say the {name}; narrow input.pattern{cure}"
             )
     for name in ("model", "scenario", "member", "grid"):
-        if name in facets and not _FOLDER_NAME.fullmatch(facets[name]):
+        if name in facets and not _names_folder(facets[name]):
             raise InventoryError(
-                f'{path}: by its name the {name} is "{facets[name]}", which cannot name a folder '
-                "of the output; expected letters, digits and .+- only: rename the file, or "
+                f'{root / path}: by its name the {name} is "{facets[name]}", which cannot name a '
+                "folder of the output; expected letters, digits and .+- only: rename the file, or "
                 "narrow input.pattern"
             )
+
+
+@lru_cache(maxsize=4096)  # of many files, few values
+def _names_folder(facet: str) -> bool:
+    return _FOLDER_NAME.fullmatch(facet) is not None
 
 
 def check_pattern(pattern: str, fixed: Mapping[str, str]) -> None:
@@ -255,7 +265,7 @@ def _walk(query: Query) -> Iterator[tuple[str, dict[str, str]]]:
             found = {k: v for k, v in match.groupdict().items() if v is not None}
             if any(facets.get(k, v) != v for k, v in found.items()):
                 continue  # the folder says one thing and the name another
-            _check_name(source.root / folder, name)
+            _check_name(source.root, folder, name)
             path = f"{folder}/{name}" if folder else name
             if last:
                 if source.kind(path) != "file":
@@ -267,7 +277,7 @@ def _walk(query: Query) -> Iterator[tuple[str, dict[str, str]]]:
     yield from below("", 0, {})
 
 
-def _check_name(folder: Path, name: str) -> None:
+def _check_name(root: Path, folder: str, name: str) -> None:
     """Check the name of what matches: it goes into messages, records and other names.
 
     Raises:
@@ -277,7 +287,8 @@ def _check_name(folder: Path, name: str) -> None:
         check_no_controls(name)
     except ValueError as error:
         raise InventoryError(
-            f'{folder}: the name of an input, "{one_line(name)}", {error}, or narrow input.pattern'
+            f'{root / folder}: the name of an input, "{one_line(name)}", {error}, '
+            "or narrow input.pattern"
         ) from None
 
 
@@ -340,6 +351,7 @@ def _input_file(source: Source, path: str, facets: Mapping[str, str]) -> InputFi
     return InputFile(start, end, path, facets.get("scenario", ""), version, size, mtime_ns)
 
 
+@lru_cache(maxsize=4096)  # the files of all chains have the same dates
 def _date(text: str, *, is_end: bool) -> Date:
     """Read YYYY, YYYYMM or YYYYMMDD; what is left out is the first or the last there is."""
     month = int(text[4:6] or (12 if is_end else 1))
@@ -358,6 +370,9 @@ def _by_scenario(files: Sequence[InputFile]) -> dict[str, list[InputFile]]:
 
 def _newest(root: Path, files: Sequence[InputFile], notes: list[str]) -> list[InputFile]:
     """Keep the newest version of every day; report the older ones."""
+    ordered = sorted(files, key=in_time)
+    if all(file.end < later.start for file, later in pairwise(ordered)):
+        return ordered
     kept: list[InputFile] = []
     for file in sorted(files, key=lambda f: (f.version, f.path), reverse=True):
         rivals = [k for k in kept if k.start <= file.end and file.start <= k.end]

@@ -147,7 +147,7 @@ def read_header(path: Path, variable: str, *, claim: Claim | None = None) -> Hea
     """
     with opened(path) as dataset:
         header = _header(path, dataset, variable)
-        agreed(path, dataset, header, (), claim)
+        _agreed(path, dataset, header, (), claim)
         return header
 
 
@@ -210,7 +210,14 @@ def agreed(
             f"{path}: has {'; '.join(different)} as in {expected.path}; the files of a chain must "
             "be alike: fetch or convert it again"
         )
-    layout = layout_of(path, dataset, expected.variable)
+    return _agreed(path, dataset, header, years, claim)
+
+
+def _agreed(
+    path: Path, dataset: Any, header: Header, years: Sequence[int], claim: Claim | None
+) -> tuple[Layout, Days]:
+    """Return what is needed to read some years of a file, given its own header."""
+    layout = layout_of(path, dataset, header.variable)
     time, bounds = _stored_time(dataset, layout.time)
     days = days_of(path, time, header.calendar, bounds)
     first, last = int(days.years.min()), int(days.years.max())

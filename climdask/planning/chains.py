@@ -16,7 +16,7 @@ from climdask.inputs.inventory import InputFile
 from climdask.planning.sourceyears import Sources, fork, owner, year_sources
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class BlockId:
     """The values of one source year.
 
@@ -31,7 +31,7 @@ class BlockId:
     again: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CarryId:
     """The running sum of a branch after a year."""
 
@@ -39,7 +39,7 @@ class CarryId:
     year: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileSlice:
     """The years of a file that one task reads: some of those from first to last, both included."""
 
@@ -48,7 +48,7 @@ class FileSlice:
     last_year: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """One year of a branch.
 
@@ -70,7 +70,7 @@ class Step:
     has_checkpoint: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Read:
     """One opening of one file.
 

@@ -82,12 +82,12 @@ class FileForEachTarget:
 
     def path(self, series: SeriesName, period: str, target_year: int) -> PurePosixPath:
         """Return the path of a file, below the output root."""
-        name = f"{_start(series)}_{period}_{target_year}_{series.window}yr_normal{self.suffix}"
-        return _folder(series) / period / name
+        return PurePosixPath(self.key(series, period, target_year))
 
     def key(self, series: SeriesName, period: str, target_year: int) -> str:
         """Return the path: a file holds one normal."""
-        return str(self.path(series, period, target_year))
+        name = f"{_start(series)}_{period}_{target_year}_{series.window}yr_normal{self.suffix}"
+        return f"{_folder(series)}/{period}/{name}"
 
     def parse(self, path: PurePosixPath, historical: str) -> tuple[SeriesName, int | None] | None:
         """Return the series and the target year of a file."""
@@ -114,13 +114,16 @@ class StoreForEachBranch:
     def path(self, series: SeriesName, period: str, target_year: int) -> PurePosixPath:
         """Return the path of a store, below the output root."""
         del period, target_year
-        return _folder(series) / (
-            f"{_start(series)}_{series.branch}_{series.window}yr_normal{self.suffix}"
-        )
+        return PurePosixPath(self._path(series))
 
     def key(self, series: SeriesName, period: str, target_year: int) -> str:
         """Return the path and the target year."""
-        return f"{self.path(series, period, target_year)}/{target_year}"
+        del period
+        return f"{self._path(series)}/{target_year}"
+
+    def _path(self, series: SeriesName) -> str:
+        name = f"{_start(series)}_{series.branch}_{series.window}yr_normal{self.suffix}"
+        return f"{_folder(series)}/{name}"
 
     def parse(self, path: PurePosixPath, historical: str) -> tuple[SeriesName, int | None] | None:
         """Return the series of a store."""
@@ -133,8 +136,8 @@ class StoreForEachBranch:
         return _series(folders, name, f"_{branch}_", branch, int(found["window"])), None
 
 
-def _folder(series: SeriesName) -> PurePosixPath:
-    return PurePosixPath(series.model, series.member, series.variable, series.region)
+def _folder(series: SeriesName) -> str:
+    return f"{series.model}/{series.member}/{series.variable}/{series.region}"
 
 
 def _start(series: SeriesName) -> str:

@@ -464,9 +464,7 @@ class Chain:
 
     def _window_hashes(self, spec: ChainSpec, branch: str, year: int) -> tuple[str, str]:
         """Return two hashes of the files of a window, with and without modification times."""
-        window = Window.ending(year, self._lengths[spec.frequency])
-        timed, untimed = (self.found.digest(branch, window, timed=timed) for timed in (True, False))
-        return timed, untimed
+        return self.found.digests(branch, Window.ending(year, self._lengths[spec.frequency]))
 
     def _normal_hash(self, spec: ChainSpec, region: RegionCells, files: str) -> str:
         """Return a hash of the keys that decide a normal, and of its files' hash."""
@@ -493,7 +491,7 @@ class Chain:
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
         boxes = [region.place.facts for region in self.spec.selection.regions]
         window = Window.ending(year, self.spec.window + self.spec.reaches_back)
-        files = self.found.digest(branch, window, timed=True)
+        files, _ = self.found.digests(branch, window)
         return digest_of(keys, boxes, files, *self.spec.carry_keys)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from climdask.climatology.calendars import Window
-from climdask.inputs.inventory import InputFile
+from climdask.inputs.inventory import InputFile, in_time
 from climdask.planning.digests import as_json, digest_of_json, joined
 from climdask.planning.sourceyears import Sources, experiments, owner, year_sources
 
@@ -70,26 +70,29 @@ class WindowFiles:
         """Return where each year of a window comes from."""
         return tuple(self.year(branch, year) for year in window.years)
 
-    def digest(self, branch: str, window: Window, *, timed: bool) -> str:
-        """Return a hash of the files of a window.
+    def digests(self, branch: str, window: Window) -> tuple[str, str]:
+        """Return two hashes of the files of a window, with and without modification times.
 
         Args:
             branch: on whose way.
             window: the years.
-            timed: whether modification times count.
         """
         years = self.window(branch, window)
-        files = {f.path: f for year in years for f in year.files}
-        facts = self._timed if timed else self._untimed
+        found = {file.path for year in years for file in year.files}
+        paths = sorted(found, key=self._places.__getitem__)
         # Which of two files that overlap gives a year hangs on where history ends.
-        history = min(self.last_historical_year, window.last_year)
-        about = joined(facts[path] for path in sorted(files, key=self._places.__getitem__))
-        splits = [as_json([y.year, [f.path for f in y.files]]) for y in years if y.is_split]
-        return digest_of_json(joined([as_json(history), about, *splits]))
+        history = as_json(min(self.last_historical_year, window.last_year))
+        split = [year for year in years if len(year.files) > 1 and year.is_split]
+        splits = [as_json([year.year, [file.path for file in year.files]]) for year in split]
+        timed, untimed = (
+            digest_of_json(joined([history, joined(facts[path] for path in paths), *splits]))
+            for facts in (self._timed, self._untimed)
+        )
+        return timed, untimed
 
     @cached_property
     def _ordered(self) -> list[InputFile]:
-        return sorted({f for own in self.files.values() for f in own})
+        return sorted({f.path: f for own in self.files.values() for f in own}.values(), key=in_time)
 
     @cached_property
     def _places(self) -> dict[str, int]:
