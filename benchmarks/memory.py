@@ -17,8 +17,8 @@ import climdask
 from benchmarks.arguments import job_of, parser_of, write_figures
 from benchmarks.climdaskrun import run_climdask, workflow_of
 from benchmarks.job import Job
-from climdask.planning.listing import size
 from climdask.planning.plan import Limits
+from climdask.planning.wording import size
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from climdask.climatology.calendars import run_lengths
-from climdask.climatology.products import DAILY_MEAN
 from climdask.inputs.inventory import Series, describe
 from climdask.plaintext import quantity
+from climdask.planning.overview import grouped_notes, overview
+from climdask.planning.wording import makes, openings, size
 
 if TYPE_CHECKING:
-    from climdask.planning.plan import Chain, ChainSpec, Plan
+    from climdask.planning.plan import Chain, Plan
+
+# More than these are shown as a table.
+MOST_CHAINS = 30
 
 
 def lines(plan: Plan) -> Iterator[str]:
@@ -25,22 +28,28 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"region   {region.place}: {region.lat.size} x {region.lon.size} cells"
     rules = f"min_years {flow.years_needed}, leap_day {flow.leap_day}"
     yield f"window   {quantity(flow.window, 'year')}, {rules}"
+    is_long = len(plan.all_chains) + len(plan.failures) > MOST_CHAINS
+    yield from overview(plan) if is_long else _chains(plan)
+    for name, why in plan.failures.items():
+        yield from f"FAILED   {name}: {why}".replace("\n", "\n         ").splitlines()
+    ids = [chain.id for chain in plan.all_chains]
+    for note in grouped_notes(plan.notes, ids) if is_long else plan.notes:
+        yield f"note     {note}"
+    yield from _totals(plan)
+
+
+def _chains(plan: Plan) -> Iterator[str]:
     series = {one.id: one for one in plan.inventory.series}
     for chain in plan.all_chains:
         yield from _chain(chain, series[chain.id])
-    for name, why in plan.failures.items():
-        yield from f"FAILED   {name}: {why}".replace("\n", "\n         ").splitlines()
-    for note in plan.notes:
-        yield f"note     {note}"
-    yield from _totals(plan)
 
 
 def _chain(chain: Chain, series: Series) -> Iterator[str]:
     yield f"chain    {chain.id}: {describe(series)}"
     spec = chain.spec
     yield f"         grid {spec.header.grid}; {spec.header.calendar}; {spec.header.units}"
-    if spec.products != (DAILY_MEAN,) or spec.others:
-        yield f"         makes {'; '.join(map(_products, spec.frequencies))}"
+    if made := makes(spec):
+        yield f"         makes {made}"
     for branch, years in chain.targets.items():
         by_period: dict[str, list[int]] = {}
         for year in years:
@@ -50,23 +59,11 @@ def _chain(chain: Chain, series: Series) -> Iterator[str]:
     yield f"         {_opens(chain)}; {size(chain.memory.n_bytes)} of memory projected"
 
 
-def _products(spec: ChainSpec) -> str:
-    """Return the products of a frequency: ``mon: tas, tas_std``."""
-    return f"{spec.frequency}: {', '.join(p.name(spec.variable) for p in spec.products)}"
-
-
 def _opens(chain: Chain) -> str:
     """Say how often files are opened, and why one more than once."""
     reads = chain.branches.reads
-    files = Counter(read.slice.file.path for read in reads)
-    why = ["the window stays in memory"]
-    if not chain.memory.keeps_ring:
-        why = ["the window does not fit in memory, so each year is read again when it leaves"]
-    parts = Counter((r.slice.file.path, r.blocks[0].again) for r in reads)
-    if any(n > 1 for n in parts.values()):
-        most = quantity(chain.slice_years, "year")
-        why.append(f"a longer file is opened once for every {most}, a tenth of the memory")
-    return f"opens {len(reads)} of {quantity(len(files), 'file')}: {'; '.join(why)}"
+    files = {read.slice.file.path for read in reads}
+    return f"opens {len(reads)} of {quantity(len(files), 'file')}: {openings(chain)}"
 
 
 def _totals(plan: Plan) -> Iterator[str]:
@@ -84,12 +81,3 @@ def _totals(plan: Plan) -> Iterator[str]:
         f"{quantity(plan.opens, 'open')} of {quantity(plan.files, 'file')}, output at most "
         f"{size(plan.output_bytes)} before compression"
     )
-
-
-def size(n_bytes: float) -> str:
-    """Return bytes as text, such as ``2.3 GiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if n_bytes < 1024:
-            return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1024
-    return f"{n_bytes:.1f} TiB"

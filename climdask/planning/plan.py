@@ -32,6 +32,7 @@ from climdask.planning.memory import MEMORY_SHARE, PROCESS_BYTES, ChainMemory, f
 from climdask.planning.naming import NAMINGS, SeriesName
 from climdask.planning.sourceyears import Sources
 from climdask.planning.windowfiles import SourceYear, WindowFiles
+from climdask.planning.wording import size
 from climdask.settings.workflow import Execution, Workflow
 
 # Raised when the numbers of an output or the layout of a file change between versions.
@@ -538,8 +539,8 @@ class Plan:
         allowed = self.limits.memory_per_worker
         if allowed is not None and chain.memory.n_bytes > MEMORY_SHARE * allowed:
             yield (
-                f"{chain.id}: projected memory {listing.size(chain.memory.n_bytes)} is more than "
-                f"half of a worker's {listing.size(allowed)}, so part of it will go to disk; give "
+                f"{chain.id}: projected memory {size(chain.memory.n_bytes)} is more than "
+                f"half of a worker's {size(allowed)}, so part of it will go to disk; give "
                 f"fewer or smaller regions, or more memory for each worker{_sorted_years(chain)}"
             )
 
@@ -639,6 +640,6 @@ def _sorted_years(chain: Chain) -> str:
     if "sorted" not in spec.states:
         return ""
     return (
-        f"; {listing.size(chain.memory.sorted_bytes)} of it are the {spec.window} years of each day"
+        f"; {size(chain.memory.sorted_bytes)} of it are the {spec.window} years of each day"
         " and cell, sorted for min, max, median and percentiles: leave these out"
     )

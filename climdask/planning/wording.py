@@ -1,0 +1,43 @@
+"""Words about a chain that the short and the long form of a printed plan share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from climdask.climatology.products import DAILY_MEAN
+from climdask.plaintext import quantity
+
+if TYPE_CHECKING:
+    from climdask.planning.plan import Chain, ChainSpec
+
+
+def makes(spec: ChainSpec) -> str:
+    """Return the products of each frequency, ``mon: tas, tas_std``; "" for the daily mean alone."""
+    if spec.products == (DAILY_MEAN,) and not spec.others:
+        return ""
+    return "; ".join(
+        f"{own.frequency}: {', '.join(p.name(own.variable) for p in own.products)}"
+        for own in spec.frequencies
+    )
+
+
+def openings(chain: Chain) -> str:
+    """Say why files are opened as often as they are."""
+    why = ["the window stays in memory"]
+    if not chain.memory.keeps_ring:
+        why = ["the window does not fit in memory, so each year is read again when it leaves"]
+    parts = Counter((r.slice.file.path, r.blocks[0].again) for r in chain.branches.reads)
+    if any(n > 1 for n in parts.values()):
+        most = quantity(chain.slice_years, "year")
+        why.append(f"a longer file is opened once for every {most}, a tenth of the memory")
+    return "; ".join(why)
+
+
+def size(n_bytes: float) -> str:
+    """Return bytes as text, such as ``2.3 GiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"
