@@ -41,9 +41,11 @@ def end_process(code: int) -> None:
 
     1. More signals change nothing: Python would print where they came.
     2. Workers that were interrupted while they started may ignore SIGTERM; multiprocessing waits
-       for its children for ever, so they are killed first.
+       for its children for ever, so they are killed first. What watches over them would start
+       others in their place, so no more can be started.
     3. An interrupted command leaves threads that nobody waits for; it ends without Python's exit,
        and what still fails in them is not reported.
+    4. Where Python's exit takes too long, it is cut short, with all children ended as well.
     """
     _ignore_signals()
     for stream in (sys.stdout, sys.stderr):
@@ -54,10 +56,18 @@ def end_process(code: int) -> None:
         threading.excepthook = lambda _: None
         _end_children()
         os._exit(code)
+    _start_no_more()
     _kill_children(but=_tracker())
-    late = threading.Timer(_PATIENCE, os._exit, [code])
-    late.daemon = True
-    late.start()
+    for seconds, leave in ((_PATIENCE, _leave), (2 * _PATIENCE, os._exit)):
+        late = threading.Timer(seconds, leave, [code])
+        late.daemon = True
+        late.start()
+
+
+def _leave(code: int) -> None:
+    """End without Python's exit, and leave no process behind."""
+    _end_children()
+    os._exit(code)
 
 
 def _ignore_signals() -> None:
