@@ -40,7 +40,8 @@ class Planned:
         chains, files: of the archive.
         wall, cpu: seconds of the command, from its start to its end.
         peak_bytes: largest resident size.
-        lines: that it printed.
+        code: that it exited with.
+        printed: by it.
     """
 
     chains: int
@@ -48,7 +49,8 @@ class Planned:
     wall: float
     cpu: float
     peak_bytes: int
-    lines: int
+    code: int
+    printed: str
 
 
 def make_names(root: Path, models: int, variables: int, scenarios: int) -> int:
@@ -118,12 +120,9 @@ def plan_names(chains: int, variables: int, scenarios: int, *, profile: bool = F
         log = root / "plan.txt"
         took = measure([sys.executable, "-m", "climdask", "plan", str(workflow)], log)
         printed = log.read_text(encoding="utf-8")
-        if took.code:
-            raise SystemExit(printed)
         n_chains = -(-chains // variables) * variables
         cpu = took.user + took.system
-        n_lines = len(printed.splitlines())
-        return Planned(n_chains, files, took.wall, cpu, took.peak_bytes, n_lines)
+        return Planned(n_chains, files, took.wall, cpu, took.peak_bytes, took.code, printed)
 
 
 def _profile(workflow: Path) -> None:
@@ -148,7 +147,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'chains':>7}{'files':>9}{'wall s':>9}{'CPU s':>9}{'ms a chain':>12}{'peak MB':>9}")
     for chains in map(int, given.chains.split(",")):
         took = plan_names(chains, given.variables, given.scenarios, profile=given.profile)
-        found.append(asdict(took))
+        if took.code:
+            print(took.printed, file=sys.stderr)
+            return took.code
+        found.append({k: v for k, v in asdict(took).items() if k != "printed"})
         print(
             f"{took.chains:7}{took.files:9}{took.wall:9.2f}{took.cpu:9.2f}"
             f"{1000 * took.cpu / took.chains:12.1f}{took.peak_bytes / 1e6:9.0f}",

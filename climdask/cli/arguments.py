@@ -71,6 +71,7 @@ def _quickstart(sub: Parser) -> None:
 def _plan(sub: Parser) -> None:
     _workflow(sub)
     sub.add_argument("--check", action="store_true", help="open the header of every file")
+    sub.add_argument("--json", action="store_true", help="print the plan as JSON, for programs")
 
 
 def _work(sub: Parser) -> None:

@@ -29,6 +29,7 @@ from climdask.monitoring.streams import SafeConsole, is_private
 from climdask.monitoring.terminal import ASK, shown, summary
 from climdask.outputs.folder import OutputFolder
 from climdask.plaintext import command, printable, quantity
+from climdask.planning.content import content
 from climdask.running.cancelling import Cancelling
 from climdask.running.results import RunResult
 from climdask.running.submission import Submission, batch_profile, check_node, stopping, submit
@@ -48,7 +49,10 @@ def _quickstart(arguments: Namespace) -> int:
 def _plan(arguments: Namespace) -> int:
     workflow = _load(arguments)
     made = plan(workflow, cluster=arguments.cluster, check=arguments.check)
-    print(printable(str(made)))
+    if arguments.json:
+        print(json.dumps(content(made)))
+    else:
+        print(printable(str(made)))
     return EXIT_FAILED if made.failures else EXIT_DONE
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import climdask
-from benchmarks import memory, parts, scaling, scheduler
+from benchmarks import memory, parts, plans, scaling, scheduler
 from benchmarks.climdaskrun import run_climdask, workflow_of
 from benchmarks.data import make_data
 from benchmarks.job import SERIES, Job, make_job
@@ -24,6 +24,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     made = make_job(root, scale=0.0006, targets=3, window=3, cores=2, series=SERIES[:2])
     make_data(made)
     return made
+
+
+@pytest.mark.slow
+def test_an_archive_of_names_is_planned_from_a_header_of_each_chain() -> None:
+    found = plans.plan_names(chains=2, variables=2, scenarios=1)
+    assert (found.chains, found.files, found.code) == (2, 2 * 151, 0)
+    assert found.printed.count("chain    ") == 2
+    assert "2 chains, 976 normals, 302 opens of 302 files" in found.printed
 
 
 @pytest.mark.slow

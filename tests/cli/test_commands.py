@@ -147,6 +147,21 @@ def test_plan_says_what_would_be_done_and_writes_nothing(desk: Desk) -> None:
     assert not desk.out.exists()
 
 
+def test_plan_prints_json_and_nothing_else_if_asked_to(desk: Desk) -> None:
+    said = desk.plan("--json")
+    assert said.code == 0
+    plan = json.loads(said.out)
+    assert plan["totals"]["normals"] == 12
+    assert [chain["variable"] for chain in plan["chains"]] == ["pr", "tas"]
+    assert plan["chains"][0]["targets"]["ssp245"] == [2009, 2010]
+    assert not desk.out.exists()
+    for path in desk.archive.root.rglob("tas_*"):
+        path.write_bytes(b"")
+    said = desk.plan("--json")
+    assert said.code == 1
+    assert list(json.loads(said.out)["failures"]) == ["ACCESS-CM2/r1i1p1f1/gn/tas"]
+
+
 @pytest.mark.slow
 def test_run_makes_the_normals_and_says_where_they_are(desk: Desk) -> None:
     said = desk.run()

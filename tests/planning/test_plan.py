@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from climdask.climatology.calendars import Window
 from climdask.climatology.grids import RectilinearGrid
 from climdask.errors import PlanError, RegionError, UnreadableFile
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory, Series
+from climdask.planning.digests import digest_of
 from climdask.planning.plan import Chain, Done, Limits, Plan
 from climdask.planning.survey import last_historical_year, survey
 from climdask.settings.workflow import Workflow, load
@@ -779,3 +781,68 @@ def test_a_model_whose_record_is_too_short_fails_alone():
     assert "2000-2014; shorten window" in made.failures["short/r1i1p1f1/gn/pr"]
     with pytest.raises(PlanError, match="shorten window"):
         plan(short)
+
+
+# --- fast, and the same --------------------------------------------------------------------------
+
+
+def plain_digest(chain: Chain, branch: str, window: Window, *, timed: bool) -> str:
+    """The hash of the files of a window as version 0.1 made it, year by year."""
+    given = {y: chain.found.year(branch, y).files for y in window.years}
+    files = sorted({f for own in given.values() for f in own})
+    history = min(chain.spec.periods.last_historical_year, window.last_year)
+    about = [[f.path, f.size, f.mtime_ns if timed else None] for f in files]
+    split = [
+        [y, [f.path for f in own]]
+        for y, own in given.items()
+        if len({f.scenario for f in own} - {""}) > 1
+    ]
+    return digest_of(history, about, *split)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        plan(BOTH, scenarios=["ssp245", "ssp585"]),
+        plan(series_of(HADGEM2), scenarios=["rcp45", "rcp85"], targets="1980-2040"),
+        plan(series_of([f for f in NEX.files if f.start[0] % 7])),
+    ],
+    ids=["annual", "split", "gaps"],
+)
+def test_hashes_that_are_put_together_are_those_of_the_whole(one: Plan):
+    for chain, job in one.jobs:
+        timed, untimed = (
+            plain_digest(chain, job.branch, job.window, timed=timed) for timed in (True, False)
+        )
+        assert chain.found.digests(job.branch, job.window) == (timed, untimed)
+        (region,) = chain.spec.selection.regions
+        keys = chain.spec.deciding_keys(region.place)
+        (file,) = job.files
+        assert file.input_hash == digest_of(*keys, timed)
+        assert file.untimed_hash == digest_of(*keys, untimed)
+
+
+def test_normals_are_counted_as_they_are_written():
+    normals = [{"over_years": ["mean", "std"]}, {"each": "season"}]
+    whole = plan(normals=normals, regions=[EAST, NORTH])
+    keys = sorted(f.key for _, job in whole.jobs for f in job.files)
+    for done in (frozenset(), frozenset(keys[::3]), frozenset(keys[5:]), frozenset(keys)):
+        one = plan(normals=normals, regions=[EAST, NORTH], done=Done(done))
+        assert one.n_normals == sum(len(job.files) for _, job in one.jobs) == 488 - len(done)
+        sizes = {"day": 365 * (4 + 4), "seas": 4 * 4}
+        cells = {"east": 9, "north": 8}
+        assert one.output_bytes == sum(
+            sizes[f.frequency] * cells[f.region] for _, job in one.jobs for f in job.files
+        )
+
+
+def test_chains_that_share_files_with_a_third_one_share_its_home():
+    parts = [annual("historical", range(first, first + 40)) for first in (1950, 1980, 1975)]
+    one, other, between = (
+        series_of(files, model=model) for files, model in zip(parts, "CBA", strict=True)
+    )
+    apart = replace(NEX, model="D", variable="tas", files=tuple(annual("", range(1800, 1900))))
+    chains = plan(between, other, one, apart, scenarios=[], variables=["pr", "tas"]).chains
+    homes = {chain.spec.model: chain.home for chain in chains}
+    assert {homes[model] for model in "ABC"} == {"A/r1i1p1f1/gn/pr"}
+    assert homes["D"] == "D/r1i1p1f1/gn/tas"
