@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 
 from benchmarks.arguments import write_figures
+from benchmarks.nothing import nothing
 from climdask.climatology.grids import RectilinearGrid
 from climdask.clusters.local import open_cluster
 from climdask.execution import graph
@@ -40,10 +41,6 @@ from climdask.settings.workflow import Workflow, load
 
 SCENARIOS = ("ssp245", "ssp585")
 LAST_HISTORICAL = 2014
-
-
-def nothing(*_: Any) -> None:
-    """Stand in for any task."""
 
 
 TASKS = SimpleNamespace(

@@ -17,6 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from climdask.climatology.calendars import run_lengths
+from climdask.compact import Compact
 from climdask.errors import InventoryError, did_you_mean
 from climdask.inputs.sources import Source, source_of
 from climdask.plaintext import check_no_controls, one_line, quantity
@@ -43,7 +44,7 @@ _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class InputFile:
+class InputFile(Compact):
     """One input file, as its name and its directory entry describe it.
 
     Attributes:

@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from climdask.climatology.calendars import Window
+from climdask.compact import Compact
 from climdask.inputs.inventory import InputFile
 from climdask.planning.sourceyears import Sources, fork, owner, year_sources
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class BlockId:
+class BlockId(Compact):
     """The values of one source year.
 
     Attributes:
@@ -32,7 +33,7 @@ class BlockId:
 
 
 @dataclass(frozen=True, slots=True)
-class CarryId:
+class CarryId(Compact):
     """The running sum of a branch after a year."""
 
     branch: str
@@ -40,7 +41,7 @@ class CarryId:
 
 
 @dataclass(frozen=True, slots=True)
-class FileSlice:
+class FileSlice(Compact):
     """The years of a file that one task reads: some of those from first to last, both included."""
 
     file: InputFile
@@ -49,7 +50,7 @@ class FileSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Compact):
     """One year of a branch.
 
     Attributes:
@@ -71,7 +72,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class Read(Compact):
     """One opening of one file.
 
     Attributes:

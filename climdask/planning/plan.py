@@ -22,6 +22,7 @@ from climdask.climatology.places import Place, RegionCells, Selection
 from climdask.climatology.products import DAILY_MEAN, Product
 from climdask.climatology.reductions import YearReduction
 from climdask.climatology.statistics import STATES, kept_by
+from climdask.compact import Compact
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory
 from climdask.plaintext import printable
@@ -78,8 +79,8 @@ class Done:
         return dict(found)
 
 
-@dataclass(frozen=True)
-class NormalFile:
+@dataclass(frozen=True, slots=True)
+class NormalFile(Compact):
     """One normal on disk: a target year in a region; a NetCDF file, or a part of a Zarr store.
 
     Attributes:
@@ -97,8 +98,8 @@ class NormalFile:
     frequency: str = DAY
 
 
-@dataclass(frozen=True)
-class WriteJob:
+@dataclass(frozen=True, slots=True)
+class WriteJob(Compact):
     """The writing of one target year: one normal for each region.
 
     Attributes:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from climdask.climatology.calendars import Window
+from climdask.compact import Compact
 from climdask.inputs.inventory import InputFile, in_time
 from climdask.planning.digests import as_json, digest_of_json, joined
 from climdask.planning.sourceyears import Sources, experiments, owner, year_sources
 
 
-@dataclass(frozen=True)
-class SourceYear:
+@dataclass(frozen=True, slots=True)
+class SourceYear(Compact):
     """Where one year of a window comes from.
 
     Attributes:
