@@ -545,7 +545,7 @@ class Plan:
                 f"fewer or smaller regions, or more memory for each worker{_sorted_years(chain)}"
             )
 
-    @property
+    @cached_property
     def at_once(self) -> int:
         """Chains that fit in the memory of all workers together."""
         limits, chains = self.limits, self.chains
