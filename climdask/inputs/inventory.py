@@ -347,9 +347,14 @@ def _input_file(source: Source, path: str, facets: Mapping[str, str]) -> InputFi
         raise InventoryError(f"{root / path}: {error}; expected YYYY, YYYYMM or YYYYMMDD") from None
     if start > end:
         raise InventoryError(f"{root / path}: its name ends ({last}) before it starts ({first})")
-    version = tuple(int(n) for n in re.findall(r"\d+", facets.get("version", "")))
+    version = _version(facets.get("version", ""))
     size, mtime_ns = source.size_and_time(path)
     return InputFile(start, end, path, facets.get("scenario", ""), version, size, mtime_ns)
+
+
+@lru_cache
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", text))
 
 
 @lru_cache(maxsize=4096)  # the files of all chains have the same dates

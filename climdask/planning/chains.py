@@ -311,6 +311,7 @@ def _reads(
 ) -> tuple[Read, ...]:
     """Collect the openings of files, in order of first use; one serves all branches."""
     first_use, last_uses = _uses(demand, steps)
+    at = {block: (place, branch) for block, (branch, place) in first_use.items()}
     by_file: dict[tuple[bool, InputFile], list[BlockId]] = defaultdict(list)
     for block in sorted(first_use, key=lambda b: (b.year, b.branch)):
         for file in sources[block.branch, block.year]:
@@ -319,11 +320,11 @@ def _reads(
     # A second reading does not wait for the first: its blocks would stay in memory until then.
     latest: dict[tuple[str, bool], int] = {}
     parts = [
-        (min(first_use[b][::-1] for b in part), file, part)
+        (min(map(at.__getitem__, part)), file, part)
         for (_, file), blocks in by_file.items()
         for part in _parts(blocks, demand.slice_years)
     ]
-    for _, file, part in sorted(parts, key=lambda p: (p[0], p[1].path, p[2])):
+    for first, file, part in sorted(parts, key=lambda p: (p[0], p[1].path, p[2])):
         uses: dict[str, int] = defaultdict(int)
         for block in part:
             for branch, year in last_uses[block].items():
@@ -332,7 +333,7 @@ def _reads(
             Read(
                 FileSlice(file, part[0].year, part[-1].year),
                 tuple(part),
-                min((first_use[b] for b in part), key=lambda use: (use[1], use[0])),
+                (first[1], first[0]),
                 tuple(sorted(uses.items())),
                 latest.get((file.path, part[0].again)),
             )
@@ -360,6 +361,9 @@ def _uses(
 
 def _parts(blocks: Sequence[BlockId], most: int) -> Iterator[list[BlockId]]:
     """Cut blocks of one file, in order of year, into parts of at most ``most`` years."""
+    if len(blocks) == 1:  # as in files of a year
+        yield list(blocks)
+        return
     years = list(dict.fromkeys(block.year for block in blocks))
     for start in range(0, len(years), most):
         these = set(years[start : start + most])
