@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import cftime
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from climdask.climatology.calendars import Periods
+from climdask.climatology.calendars import LEAP_CALENDARS, Periods
+from climdask.climatology.cycles import DAY, MONTH, SEASON, STEP_DIMENSIONS, YEAR
 from climdask.errors import DataError, UnreadableFile
 from climdask.outputs.formats import FORMATS, format_of
 from climdask.outputs.provenance import unpack
@@ -132,11 +133,15 @@ class OpenNormal:
     """A normal that is open; nothing is read before it is asked for.
 
     Attributes:
-        variable: name of the variable.
-        dataset: with dims (day, lat, lon).
-        days: (month, day) of each day.
+        variable: name of the product that is read.
+        dataset: with dims (day, lat, lon); ``day`` has the steps, also where these are longer.
+        days: (month, day) of the date of each step.
         number_of_years: source years with any valid value.
         sources: versions of the files, by (year, scenario).
+        frequency: of the steps: ``day``, ``mon``, ``seas``, ``yr``, or a user's.
+        steps: name of each step, as in :class:`climdask.climatology.cycles.Cycle`: ``07-15`` for a
+            day, ``07`` for a month, ``DJF``, ``year``.
+        leap_day: place of the 29 February that only leap years have; None without one.
     """
 
     variable: str
@@ -144,6 +149,24 @@ class OpenNormal:
     days: tuple[tuple[int, int], ...]
     number_of_years: int
     sources: Mapping[tuple[int, str], str]
+    frequency: str = DAY
+    steps: tuple[str, ...] = ()
+    leap_day: int | None = None
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The names of all products."""
+        return _products(self.dataset)
+
+    def of(self, product: str) -> OpenNormal:
+        """Return the same for another product.
+
+        Raises:
+            UnreadableFile: there is no such product.
+        """
+        if product not in self.products:
+            raise UnreadableFile(f"holds no {product}; it holds {', '.join(self.products)}")
+        return replace(self, variable=product)
 
     @property
     def attributes(self) -> Mapping[str, object]:
@@ -187,8 +210,24 @@ class OpenNormal:
             raise UnreadableFile(f"{self.variable}: cannot be read ({error})") from error
 
 
+def products_of(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return the names of the variables with numbers for each step and cell of a normal.
+
+    Those that only tell about others are none (``ancillary_variables`` names them).
+    """
+    gridded = {
+        str(name): str(variable.attrs.get("ancillary_variables", ""))
+        for name, variable in dataset.data_vars.items()
+        if variable.ndim > 2
+        and variable.dims[-2:] == ("lat", "lon")
+        and np.issubdtype(variable.dtype, np.number)
+    }
+    ancillary = {name for names in gridded.values() for name in names.split()}
+    return tuple(name for name in gridded if name not in ancillary)
+
+
 def describe(path: Path) -> tuple[tuple[int, ...], str]:
-    """Return the target years of a file or store, and the name of its variable.
+    """Return the target years of a file or store, and the name of its first product.
 
     Raises:
         UnreadableFile: it cannot be opened, or is no normal.
@@ -201,11 +240,7 @@ def describe(path: Path) -> tuple[tuple[int, ...], str]:
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise UnreadableFile(f"{path}: is no normal that can be read ({error})") from error
     with dataset:
-        names = [
-            str(name)
-            for name, variable in dataset.data_vars.items()
-            if variable.dims[-2:] == ("lat", "lon") and "ancillary_variables" in variable.attrs
-        ]
+        names = [n for n in products_of(dataset) if "ancillary_variables" in dataset[n].attrs]
     # The mean has the variable's own name, and that begins the name of the file.
     names.sort(key=lambda name: not path.name.startswith(f"{name}_"))
     if names:
@@ -213,22 +248,13 @@ def describe(path: Path) -> tuple[tuple[int, ...], str]:
     raise UnreadableFile(f"{path}: holds no normal")
 
 
-def lacks_mean(normal: Normal, variable: str) -> bool:
-    """Tell whether a normal can be opened, and has other statistics than the mean only."""
-    try:
-        with _open(normal) as dataset:
-            return _has_others_only(dataset, variable)
-    except (OSError, RuntimeError, ValueError, KeyError):
-        return False
-
-
-def _has_others_only(dataset: xr.Dataset, variable: str) -> bool:
-    return variable not in dataset and "number_of_years" in dataset
-
-
 @contextmanager
-def opened(normal: Normal, variable: str) -> Iterator[OpenNormal]:
+def opened(normal: Normal, variable: str = "") -> Iterator[OpenNormal]:
     """Open a normal of either format.
+
+    Args:
+        normal: which one.
+        variable: name of a product; the first one if left out.
 
     Raises:
         UnreadableFile: it is damaged, or no normal.
@@ -244,7 +270,8 @@ def opened(normal: Normal, variable: str) -> Iterator[OpenNormal]:
             raise
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise UnreadableFile(
-                f"{normal.path}: is no normal of {variable} that climdask wrote ({error!r})"
+                f"{normal.path}: is no normal{variable and f' of {variable}'} that climdask wrote "
+                f"({error!r})"
             ) from error
         yield made
 
@@ -257,21 +284,47 @@ def _open(normal: Normal) -> xr.Dataset:
 
 
 def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:
-    if _has_others_only(dataset, variable):
-        raise UnreadableFile(
-            f"{normal.path}: has no mean of {variable}, which is what is shown; add mean to normals"
-        )
-    if dataset[variable].dims != ("day", "lat", "lon"):
-        raise ValueError(f"dimensions {dataset[variable].dims}")
+    products = _products(dataset)
+    if not products:
+        raise ValueError("no variable with values for each step and cell")
+    variable = variable or products[0]
+    if variable not in products:
+        raise UnreadableFile(f"{normal.path}: holds no {variable}; it holds {', '.join(products)}")
     time = dataset["day"] if "calendar" in dataset["day"].attrs else dataset["time"]
-    dates = cftime.num2date(time.values, time.attrs["units"], time.attrs["calendar"])
+    calendar = str(time.attrs["calendar"])
+    dates = cftime.num2date(time.values, time.attrs["units"], calendar)
+    days = tuple((int(date.month), int(date.day)) for date in dates)
+    frequency, steps = _steps(dataset, days)
+    is_leap_day = frequency == DAY and calendar in LEAP_CALENDARS and (2, 29) in days
     return OpenNormal(
-        variable,
-        dataset,
-        tuple((int(date.month), int(date.day)) for date in dates),
-        int(dataset["number_of_years"].values),
-        _sources(normal, dataset),
-    )
+        variable, dataset, days,
+        number_of_years=int(dataset["number_of_years"].values),
+        sources=_sources(normal, dataset),
+        frequency=frequency,
+        steps=steps,
+        leap_day=days.index((2, 29)) if is_leap_day else None,
+    )  # fmt: skip
+
+
+def _products(dataset: xr.Dataset) -> tuple[str, ...]:
+    """Return the products of one normal."""
+    return tuple(n for n in products_of(dataset) if dataset[n].dims == ("day", "lat", "lon"))
+
+
+def _steps(dataset: xr.Dataset, days: tuple[tuple[int, int], ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the frequency of the steps and their names, from what numbers them."""
+    of_days, of_months, of_seasons, _ = STEP_DIMENSIONS
+    name = next((n for n in STEP_DIMENSIONS if n in dataset.variables), of_days)
+    if name == of_days:
+        return DAY, tuple(f"{month:02}-{day:02}" for month, day in days)
+    numbers = dataset[name]
+    if name == of_months:
+        return MONTH, tuple(f"{int(month):02}" for month in numbers.values)
+    steps = tuple(str(numbers.attrs["flag_meanings"]).split())
+    if len(steps) != len(days):
+        raise ValueError(f"{len(days)} steps with the names {', '.join(steps)}")
+    own = YEAR if steps == ("year",) else "_".join(steps)
+    return SEASON if name == of_seasons else own, steps
 
 
 def _sources(normal: Normal, dataset: xr.Dataset) -> dict[tuple[int, str], str]:

@@ -170,7 +170,9 @@ class ZarrFormat:
 
         store = xr.open_zarr(path, chunks=None, decode_times=False, consolidated=True)
         one: xr.Dataset = store.sel(target_year=target_year)
-        return one.rename({step_dimension(one): "day"})
+        name = step_dimension(one)
+        steps = ("day", one[name].values, one[name].attrs)
+        return one.rename({name: "day"}).assign_coords({name: steps})
 
     def open_all(self, target_years: Mapping[Path, Sequence[int]]) -> xr.Dataset:
         """Open stores as one lazy dataset with dims (target_year, step, lat, lon)."""

@@ -1,13 +1,14 @@
 """How variables are shown: units that people use, labels, colour maps that fit.
 
 Colour maps are readable for the colour-blind: perceptually uniform or ColorBrewer's, never a
-rainbow; diverging ones are centred on 0 and used for changes only.
+rainbow; diverging ones are centred on 0 and used for changes and anomalies only.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,7 @@ class Look:
         units: as shown.
         note: says what is stored, if that is something else.
         from_zero: whether its colour map begins at 0, where 0 is not far off.
+        diverging: whether its colour map is centred on 0: changes and anomalies.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Look:
     from_zero: bool
     palette: Palette
     change_palette: Palette
+    diverging: bool = False
 
     @property
     def label(self) -> str:
@@ -81,17 +84,31 @@ _MORE = Palette("PRGn", "PRGn", backwards=True)
 _SECONDS_PER_DAY = 86400.0
 
 
+_CHANGE = re.compile(r"(^|[^a-z])(change|anomaly|anomalies)([^a-z]|$)")
+
+
 def look_of(name: str, attributes: Mapping[str, object]) -> Look:
-    """Return how a variable with these CF attributes is shown."""
-    units = printable(str(attributes.get("units", "1")).strip())
+    """Return how a product with this name and these CF attributes is shown."""
+    name = printable(name)
     long_name = printable(
         str(attributes.get("long_name") or attributes.get("standard_name") or name)
     )
+    look = _look_of(name, long_name, attributes)
+    if _CHANGE.search(name.lower()) or _CHANGE.search(long_name.lower()):
+        return replace(look, palette=look.change_palette, from_zero=False, diverging=True)
+    spread = "standard_deviation over years" in str(attributes.get("cell_methods", ""))
+    return replace(look, from_zero=look.from_zero or spread)
+
+
+def _look_of(name: str, long_name: str, attributes: Mapping[str, object]) -> Look:
+    units = printable(str(attributes.get("units", "1")).strip())
     standard = str(attributes.get("standard_name", ""))
     wet = any(word in f"{standard} {long_name}".lower() for word in ("precipitation", "rain"))
+    if standard.startswith("number_of_days") and units == "1":
+        return Look(name, long_name, "days", "", 1.0, 0.0, True, _OTHER, _MORE)
     if attributes.get("units_metadata") == "temperature: difference":
         degrees = "°C" if one_spelling(units) in (KELVIN, CELSIUS) else units
-        return Look(name, long_name, degrees, "", 1.0, 0.0, True, _OTHER, _MORE)
+        return Look(name, long_name, degrees, "", 1.0, 0.0, True, _OTHER, _WARMER)
     if one_spelling(units) == KELVIN:
         return Look(name, long_name, "°C", "stored in K", 1.0, -273.15, False, _WARM, _WARMER)
     if one_spelling(units) == CELSIUS:
@@ -105,6 +122,14 @@ def look_of(name: str, attributes: Mapping[str, object]) -> Look:
         units = "mm/day" if one_spelling(units) == DAILY_DEPTH else units
         return Look(name, long_name, units, "", 1.0, 0.0, True, _WET, _WETTER)
     return Look(name, long_name, units, "", 1.0, 0.0, False, _OTHER, _MORE)
+
+
+def map_limits(values: npt.NDArray[np.floating], look: Look) -> tuple[float, float]:
+    """Return the ends of the colour map of a product; centred on 0 where that is diverging."""
+    if look.diverging:
+        end = change_limit(values)
+        return -end, end
+    return limits(values, from_zero=look.from_zero)
 
 
 def limits(values: npt.NDArray[np.floating], *, from_zero: bool = False) -> tuple[float, float]:
@@ -124,6 +149,10 @@ def change_limit(values: npt.NDArray[np.floating]) -> float:
     return float(np.percentile(there, 99.5)) or 1.0 if there.size else 1.0
 
 
+MONTH_NAMES = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 

@@ -32,12 +32,28 @@ from bokeh.models import (
 from bokeh.palettes import all_palettes, interp_palette
 from bokeh.plotting import figure
 
+from climdask.climatology.cycles import DAY
+from climdask.plaintext import printable
 from climdask.reporting.data import Field
-from climdask.reporting.display import MISSING_COLOR, PERIOD_COLORS, Palette, day_name
+from climdask.reporting.display import (
+    MISSING_COLOR,
+    MONTH_NAMES,
+    PERIOD_COLORS,
+    Palette,
+)
+from climdask.reporting.products import (
+    axis_label,
+    label,
+    step_names,
+    ticks,
+    without_leap_day,
+    word_of,
+)
 from climdask.reporting.summaries import Packed, months_of, spans
 from climdask.reporting.timelines import STAGES, Timeline
 
-MAP_WIDTH, MAP_HEIGHT = 440, 400  # pixels of a map at most
+# Pixels of a map at most, and of curves; the page makes them narrower where it is narrow.
+MAP_WIDTH, MAP_HEIGHT = 440, 400
 CURVE_WIDTH, MEAN_HEIGHT = 480, 200
 CYCLE_COLORS = ("#1f77b4", "#8c8c8c", "#d1495b")  # first, middle, last
 STAGE_COLORS = {"read": "#4c78a8", "window": "#e6a23c", "write": "#54a24b"}
@@ -55,11 +71,25 @@ def colors(palette: Palette) -> list[str]:
 # ---------------------------------------------------------------- data
 
 
+def label_of(field: Field) -> str:
+    """Return what the product of a field is called in a list."""
+    return plain(label(field.product, field.set.variable, field.set.frequency))
+
+
+def plain(text: str) -> str:
+    """Return a text without what Bokeh takes for a formula, for which it loads MathJax."""
+    return printable(text).replace("$$", "$ $").replace("\\(", "\\ (").replace("\\[", "\\ [")
+
+
 def field_data(field: Field) -> dict[str, Any]:
     """Return a field as ``report.mjs`` wants it; arrays become binary text."""
     one, look = field.set, field.look
     rows, columns = field.rasters
     return {
+        "product": label_of(field),
+        "name": plain(field.product),
+        "annual": field.has_annual_mean,
+        "step_word": _step_word(field),
         "dataset": f"{one.model} / {one.member} / {one.grid}",
         "variable": one.variable,
         "region": one.region,
@@ -67,18 +97,17 @@ def field_data(field: Field) -> dict[str, Any]:
         "scenarios": list(one.branches),
         "window": one.periods.window,
         "normals": [list(n) for n in field.normals],
-        "steps": ["annual mean", *_step_names(field)],
-        "days": [day_name(*d) for d in field.days],
-        "month_starts": [month.start + 1 for month in months_of(field.days)],
-        "daily": field.daily,
-        "label": look.label,
-        "change_label": look.change_label,
-        "colors": colors(look.palette),
-        "change_colors": colors(look.change_palette),
+        "steps": [*(["annual mean"] if field.has_annual_mean else []), *_step_names(field)],
+        "cycle": _cycle_axis(field),
+        "label": plain(look.label),
+        "change_label": plain(look.change_label),
+        "palette": _palette_name(look.palette),
+        "change_palette": _palette_name(look.change_palette),
         "means": field.means.ravel(),
         "missing": list(field.missing),
         "valid_share": list(field.valid_share),
         "cycles": {branch: _cycles(field, branch) for branch in one.branches},
+        "bands": _bands(field),
         "shown": list(field.shown),
         "maps": _packed(field.maps),
         "limits": [list(ends) for ends in field.limits],
@@ -96,12 +125,34 @@ def field_data(field: Field) -> dict[str, Any]:
     }
 
 
+def _step_word(field: Field) -> str:
+    if field.has_annual_mean:
+        return "day" if field.daily else "month"
+    return plain(word_of(field.set.frequency))
+
+
 def _step_names(field: Field) -> list[str]:
-    if field.daily:
-        return [day_name(*day) for day in field.days]
-    names = ("January", "February", "March", "April", "May", "June", "July", "August",
-             "September", "October", "November", "December")  # fmt: skip
-    return [names[field.days[month.start][0] - 1] for month in months_of(field.days)]
+    """Return the names of the steps that have maps, without the annual mean."""
+    if field.daily or not field.has_annual_mean:
+        return [plain(name) for name in step_names(field.set.frequency, field.own_steps)]
+    return [MONTH_NAMES[field.days[month.start][0] - 1] for month in months_of(field.days)]
+
+
+def _cycle_axis(field: Field) -> dict[str, Any]:
+    """Return where the annual cycle is drawn, and what its places are called."""
+    frequency, n_steps = field.set.frequency, len(field.own_steps)
+    names = step_names(frequency, field.own_steps)
+    places = without_leap_day(n_steps, field.leap_day)
+    at = ticks(frequency, field.days, field.own_steps)
+    return {
+        "x": [n + 1 for n in places], "names": [plain(names[n]) for n in places],
+        "ticks": list(at), "tick_names": [plain(name) for name in at.values()],
+        "label": axis_label(frequency), "end": n_steps, "dots": frequency != DAY,
+    }  # fmt: skip
+
+
+def _palette_name(palette: Palette) -> str:
+    return f"{palette.brewer}{' backwards' if palette.backwards else ''}"
 
 
 def _packed(numbers: Packed) -> dict[str, Any]:
@@ -116,11 +167,24 @@ def _cycles(field: Field, branch: str) -> list[dict[str, Any]]:
         (n for n in field.normals if n[0] in (field.set.trunk, branch)), key=lambda n: n[1]
     )
     wanted = dict.fromkeys([own[0], own[(len(own) - 1) // 2], own[-1]] if own else [])
+    places = without_leap_day(len(field.own_steps), field.leap_day)
     return [
-        {"target": target, "values": field.cycles[branch_, target]}
+        {"target": target, "values": field.cycles[branch_, target][places]}
         for branch_, target in wanted
         if (branch_, target) in field.cycles
     ]
+
+
+def _bands(field: Field) -> dict[str, Any]:
+    """Return the spread around the last cycle of each scenario."""
+    places = without_leap_day(len(field.own_steps), field.leap_day)
+    return {
+        branch: {
+            "name": band.name, "target": band.target_year,
+            "low": band.low[places], "high": band.high[places],
+        }
+        for branch, band in field.bands.items()
+    }  # fmt: skip
 
 
 def _periods(field: Field, branch: str) -> list[list[Any]]:
@@ -152,16 +216,26 @@ def about(field: Field) -> str:
             f"Each pixel of the maps is the area-weighted mean of {field.factor} x {field.factor} "
             "cells."
         )
-    if (2, 29) in field.days and len(field.days) == 366:
-        said.append("29 February is the mean of its own, the leap years.")
-    if not field.daily:
-        said.append("Maps and the regional mean show months instead of days.")
+    if field.leap_day is not None:
+        said.append(
+            "29 February is made of the leap years only, a quarter of the years; the line of the "
+            "annual cycle leaves it out."
+        )
+    if field.has_annual_mean:
+        if not field.daily:
+            said.append("Maps and the regional mean show means over months instead of days.")
+        if field.product != field.set.variable:
+            said.append("The annual mean is the mean of this product over all days.")
+    if field.bands:
+        band = next(iter(field.bands.values()))
+        said.append(f"The band around the last annual cycle is {band.name}, of regional means too.")
     if field.stride > 1:
         said.append(f"Every {field.stride}th target year has maps, and the first and last.")
+    needs = "; a mean over a month or year needs 80 % of its days"
+    of_days = needs if field.has_annual_mean else ""
     said.append(
-        "The regional mean is weighted with the cells' areas, over the cells that have a value; "
-        "a mean over a month or year needs 80 % of its days. Target years are the last ones of "
-        f"their {field.set.periods.window} years."
+        "The regional mean is weighted with the cells' areas, over the cells that have a value"
+        f"{of_days}. Target years are the last ones of their {field.set.periods.window} years."
     )
     return " ".join(said)
 
@@ -183,6 +257,13 @@ def coasts_of(fields: Sequence[Field], data: Sequence[dict[str, Any]]) -> list[A
     return coasts
 
 
+def palettes_of(fields: Sequence[Field]) -> dict[str, list[str]]:
+    """Return the colours of each palette that is used, by its name."""
+    looks = [field.look for field in fields]
+    used = [p for look in looks for p in (look.palette, look.change_palette)]
+    return {_palette_name(palette): colors(palette) for palette in used}
+
+
 def document(fields: Sequence[Field], timeline: Timeline) -> Document:
     """Return the document with all figures, by name."""
     made = Document()
@@ -199,6 +280,7 @@ def document(fields: Sequence[Field], timeline: Timeline) -> Document:
         args={
             "fields": data,
             "coasts": coasts_of(fields, data),
+            "palettes": palettes_of(fields),
             "ui": ui,
             "maps": maps,
             "curves": curves,
@@ -206,7 +288,8 @@ def document(fields: Sequence[Field], timeline: Timeline) -> Document:
         module=True,
     )
     for name, event in (
-        ("dataset", "value"), ("variable", "value"), ("region", "value"), ("scenario", "value"),
+        ("dataset", "value"), ("variable", "value"), ("product", "value"), ("region", "value"),
+        ("scenario", "value"),
         ("view", "active"), ("target", "value"), ("step", "value"),
     ):  # fmt: skip
         ui[name].js_on_change(event, act)
@@ -222,16 +305,18 @@ def _controls() -> tuple[dict[str, Any], Any, Div]:
 
     def slider() -> Slider:
         return Slider(
-            start=0, end=1, value=0, step=1, title="", show_value=False, width=440, margin=(0, 20)
-        )
+            start=0, end=1, value=0, step=1, title="", show_value=False, margin=(0, 20),
+            sizing_mode="stretch_width",
+        )  # fmt: skip
 
     def label() -> Div:
         return Div(text="", render_as_text=True, margin=(6, 20, 0, 20))
 
-    note = Div(text="", render_as_text=True, name="about", width=1200)
+    note = Div(text="", render_as_text=True, name="about", sizing_mode="stretch_width")
     ui: dict[str, Any] = {
         "dataset": select("Model / member / grid"),
         "variable": select("Variable"),
+        "product": select("Product"),
         "region": select("Region"),
         "scenario": select("Scenario"),
         "view": RadioButtonGroup(labels=["Annual mean", "One day"], active=0, margin=(12, 10)),
@@ -241,11 +326,26 @@ def _controls() -> tuple[dict[str, Any], Any, Div]:
         "step_label": label(),
         "about": note,
         "busy": False,
+        "listens": False,
     }
-    lists = row(ui["dataset"], ui["variable"], ui["region"], ui["scenario"])
-    target = column(ui["target_label"], ui["target"])
-    step = column(ui["step_label"], ui["step"])
-    return ui, column(lists, row(target, ui["view"], step), name="controls"), note
+    lists = _wrapped(*(ui[name] for name in _SELECTS))
+    target = _flexible(ui["target_label"], ui["target"])
+    step = ui["step_box"] = _flexible(ui["step_label"], ui["step"])
+    all_ = column(lists, _wrapped(target, ui["view"], step), name="controls",
+                  sizing_mode="stretch_width")  # fmt: skip
+    return ui, all_, note
+
+
+_SELECTS = ("dataset", "variable", "product", "region", "scenario")
+
+
+def _wrapped(*parts: Any) -> Any:
+    """Return a row that goes on below where it is too narrow."""
+    return row(*parts, styles={"flex-wrap": "wrap"}, sizing_mode="stretch_width")
+
+
+def _flexible(*parts: Any) -> Any:
+    return column(*parts, sizing_mode="stretch_width", styles={"flex": "1 1 300px"}, max_width=480)
 
 
 def _map(name: str) -> dict[str, Any]:
@@ -288,7 +388,9 @@ def _curves() -> tuple[dict[str, Any], list[Any]]:
         mean["plot"].add_layout(box)
         mean["plot"].add_layout(label)
         bands[kind] = {"box": box, "label": label}
-    curves = {"cycle": cycle, "mean": mean, "missing": missing, "bands": bands}
+    curves = {
+        "cycle": cycle, "mean": mean, "missing": missing, "bands": bands, "width": CURVE_WIDTH,
+    }  # fmt: skip
     return curves, [cycle["plot"], mean["plot"], missing["plot"]]
 
 
@@ -308,6 +410,10 @@ def _cycle_figure() -> dict[str, Any]:
         "cycle", 310, title="Annual cycle of the regional mean", x_range=Range1d(1, 365),
         x_axis_label="day of the year",
     )  # fmt: skip
+    band = plot.varea(
+        "x", "low", "high", source=ColumnDataSource({"x": [], "low": [], "high": []}),
+        fill_color=CYCLE_COLORS[-1], fill_alpha=0.18,
+    )  # fmt: skip
     lines = [
         plot.line(
             "x", "y", line_color=color, line_width=2, line_dash=dash,
@@ -315,19 +421,28 @@ def _cycle_figure() -> dict[str, Any]:
         )
         for color, dash in zip(CYCLE_COLORS, ("solid", "dashed", "solid"), strict=True)
     ]  # fmt: skip
-    legend = Legend(
-        items=[LegendItem(label="", renderers=[line]) for line in lines],
-        location="top_center", orientation="horizontal", background_fill_alpha=0.6,
-        border_line_color=None, margin=2, padding=2,
-    )  # fmt: skip
+    dots = [
+        plot.scatter("x", "y", size=6, color=color, source=line.data_source)
+        for color, line in zip(CYCLE_COLORS, lines, strict=True)
+    ]
+    legend = _legend("top_center", [LegendItem(label="", renderers=[line]) for line in lines])
+    band_legend = _legend("bottom_center", [LegendItem(label="", renderers=[band])])
     plot.add_layout(legend)
+    plot.add_layout(band_legend)
     plot.xaxis.ticker = FixedTicker(ticks=[1])
-    tips = [("window to", "@target"), ("day", "@day"), ("mean", "@y{0.000}")]
+    tips = [("window to", "@target"), ("", "@day"), ("value", "@y{0.000}")]
     plot.add_tools(HoverTool(tooltips=tips, renderers=lines))
     return {
-        "plot": plot, "lines": lines, "legend": legend, "axis": plot.yaxis[0],
-        "x_axis": plot.xaxis[0],
+        "plot": plot, "lines": lines, "dots": dots, "legend": legend, "band": band,
+        "band_legend": band_legend, "axis": plot.yaxis[0], "x_axis": plot.xaxis[0],
     }  # fmt: skip
+
+
+def _legend(location: str, items: list[LegendItem]) -> Legend:
+    return Legend(
+        items=items, location=location, orientation="horizontal", background_fill_alpha=0.6,
+        border_line_color=None, margin=2, padding=2,
+    )  # fmt: skip
 
 
 def _mean_figure() -> dict[str, Any]:
@@ -353,7 +468,7 @@ def _missing_figure() -> dict[str, Any]:
     tips = [
         ("target year", "@x"),
         ("years missing", "@top"),
-        ("cell-days with a value", "@valid{0.0} %"),
+        ("values that are there", "@valid{0.0} %"),
     ]
     plot.add_tools(HoverTool(tooltips=tips, renderers=[bars], mode="vline"))
     return {"plot": plot, "source": source}
@@ -364,7 +479,7 @@ def timeline_figure(timeline: Timeline) -> Any:
     lanes = {lane: n for n, lane in enumerate(reversed(timeline.lanes))}
     height = {"read": 0.66, "window": 0.36, "write": 0.06}
     plot = figure(
-        name="timeline", title="What each process did", width=1200, tools=TOOLS,
+        name="timeline", title="What each process did", sizing_mode="stretch_width", tools=TOOLS,
         height=int(min(1200, 130 + 46 * len(lanes))), x_axis_label="seconds since the first read",
         y_range=Range1d(-0.1, len(lanes)), x_range=Range1d(0, max(timeline.seconds, 0.1) * 1.01),
     )  # fmt: skip

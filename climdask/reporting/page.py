@@ -19,7 +19,7 @@ from climdask.outputs.atomicfiles import atomically
 from climdask.outputs.folder import write_text
 from climdask.plaintext import printable_in_html, quantity
 from climdask.reporting.data import MAP_BYTES, ReportData, collect
-from climdask.reporting.figures import document, lane_name
+from climdask.reporting.figures import document, label_of, lane_name
 from climdask.version import __version__
 
 MOST_ROWS = 200  # of a table of files
@@ -113,7 +113,8 @@ def facts_of(data: ReportData) -> dict[str, Any]:
 
 def _cards(data: ReportData) -> list[tuple[str, str]]:
     manifest, counts = data.manifest, data.manifest.get("counts", {})
-    there = sum(len(f.normals) for f in data.fields)
+    there = len({(f.set.id, normal) for f in data.fields for normal in f.normals})
+    products = dict.fromkeys(label_of(f) for f in data.fields)
     models = {f.set.model for f in data.fields}
     variables = dict.fromkeys(f.set.variable for f in data.fields)
     regions = dict.fromkeys(f.set.region for f in data.fields)
@@ -123,6 +124,7 @@ def _cards(data: ReportData) -> list[tuple[str, str]]:
         ("target years", targets or "none"),
         ("models" if len(models) > 1 else "model", ", ".join(sorted(models)) or "none"),
         ("variables", ", ".join(variables) or "none"),
+        ("products", f"{len(products)}"),
         ("regions", ", ".join(regions) or "none"),
         ("openings of input files, by all runs", f"{data.audit.opens}"),
         ("the latest run took", clock(float(manifest.get("seconds", 0.0)))),
@@ -141,8 +143,12 @@ def _lacking(data: ReportData) -> list[tuple[str, str]]:
     found = [(f"chain {c} failed", row["failure"]) for c, row in chains.items() if "failure" in row]
     found += [(f"not there: {name}", years) for name, years in data.absent.items()]
     found += [(f"not shown: {name}", reason) for name, reason in data.left_out.items()]
-    for field in data.fields:
-        found += [(f"not readable: {field.set.id} {n}", why) for n, why in field.unreadable]
+    unreadable = (
+        (f"not readable: {field.set.id} {n}", why)
+        for field in data.fields
+        for n, why in field.unreadable
+    )
+    found += dict.fromkeys(unreadable)  # a file that cannot be opened is so for all its products
     found += [(f"skipped file {file}", reason) for file, reason in data.audit.skipped]
     found += [(f"incomplete file {file}", reason) for file, reason in data.audit.incomplete]
     found += [("audit", line) for line in (*data.audit.overlaps, *data.audit.unproven)]
@@ -156,8 +162,10 @@ def coarsened(data: ReportData) -> str:
     """Say where the report shows less than the files hold."""
     fields = data.fields
     said = []
-    if fields and not data.detail.daily:
-        said.append("months instead of days (the annual cycle has all days)")
+    if months := [f for f in fields if f.has_annual_mean and not f.daily]:
+        some = any(f.daily for f in fields) and dict.fromkeys(f.product for f in months)
+        of = f" of {', '.join(some)}" if some else ""
+        said.append(f"months instead of days{of} (the annual cycle has all days)")
     strides = sorted({f.stride for f in fields if f.stride > 1})
     if strides:
         said.append(f"maps of every {_joined(strides)}th target year (curves have all)")

@@ -1,6 +1,7 @@
 """The numbers behind pictures of normals: means over steps and regions, and how coarse they are.
 
-Pure: arrays in, arrays out. A *step* is what a map shows: the annual mean, then each day or month.
+Pure: arrays in, arrays out. A *step* is what a map shows: of daily normals the annual mean, then
+each day or month; of others each step that they have.
 """
 
 from __future__ import annotations
@@ -27,13 +28,22 @@ STRIDES = (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, 10_000)
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of one set of normals; ``changes`` are its scenarios."""
+    """Size of one product of a set of normals.
+
+    Attributes:
+        targets: all target years.
+        days: steps of a normal, as many as days if ``daily``.
+        lat, lon: cells.
+        changes: scenarios.
+        daily: whether the steps are days, which may be shown as months.
+    """
 
     targets: tuple[int, ...]
     days: int
     lat: int
     lon: int
     changes: int = 1
+    daily: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Detail:
     """How much of the normals maps show.
 
     Attributes:
-        daily: each day, or months.
+        daily: each day, or months, of daily normals.
         targets: target years at most, of a set; None for all.
         cells: of a map at most, None for all.
     """
@@ -51,7 +61,7 @@ class Detail:
     cells: int | None
 
     def n_steps(self, days: int) -> int:
-        """Return how many maps a target year has: the annual mean, and each day or month."""
+        """Return how many maps daily normals have: the annual mean, and each day or month."""
         return 1 + (days if self.daily else 12)
 
     def stride(self, targets: Sequence[int]) -> int:
@@ -72,7 +82,8 @@ class Detail:
 
     def n_bytes(self, shape: Shape) -> int:
         """Return the bytes of the packed maps of a set, and of its curves."""
-        f, n_steps = self.factor(shape.lat, shape.lon), self.n_steps(shape.days)
+        f = self.factor(shape.lat, shape.lon)
+        n_steps = self.n_steps(shape.days) if shape.daily else shape.days
         cells = -(-shape.lat // f) * -(-shape.lon // f)
         n_maps = n_steps * (len(shown_targets([shape.targets], self)) + shape.changes)
         curves = n_steps * len(shape.targets) + 3 * shape.days * shape.changes
@@ -109,6 +120,18 @@ def choose_detail(shapes: Sequence[Shape], budget: int) -> Detail:
         if sum(map(detail.n_bytes, shapes)) <= budget:
             return detail
     return DETAILS[-1]
+
+
+def choose_details(
+    first: Sequence[Shape], others: Sequence[Shape], budget: int
+) -> tuple[Detail, Detail]:
+    """Return the details of daily means and of all other products, which fit in ``budget``.
+
+    Daily means are in finer detail: the others get what these leave, and two fifths at least.
+    """
+    needed = sum(map(DETAILS[0].n_bytes, others))
+    own = choose_detail(first, budget - min(needed, budget * 2 // 5))
+    return own, choose_detail(others, budget - sum(map(own.n_bytes, first)))
 
 
 def shown_targets(series: Sequence[Sequence[int]], detail: Detail) -> set[int]:
@@ -273,6 +296,28 @@ def summarise(
         maps.insert(0, coarse(year, weights, factor).astype(np.float32)[None])
     share = float(count.sum()) / (count.size * len(days))
     return NormalSummary(cycle, means, np.concatenate(maps) if maps else None, share)
+
+
+def summarise_steps(
+    read: Callable[[slice], Values], n_steps: int, weights: Floats, *, factor: int | None
+) -> NormalSummary:
+    """Read a normal step by step, and return what is shown of it: each step as it is.
+
+    Args:
+        read: as of :func:`summarise`.
+        n_steps: of the normal.
+        weights: of the cells, [lat, lon].
+        factor: as of :func:`summarise`.
+    """
+    means, maps, n_valid = np.full(n_steps, np.nan), [], 0
+    for n in range(n_steps):
+        values = read(slice(n, n + 1)).astype(np.float64)
+        n_valid += int((~np.isnan(values)).sum())
+        means[n] = regional_mean(values, weights)[0]
+        if factor is not None:
+            maps.append(coarse(values, weights, factor).astype(np.float32))
+    share = n_valid / (weights.size * n_steps)
+    return NormalSummary(means.copy(), means, np.concatenate(maps) if maps else None, share)
 
 
 # ---------------------------------------------------------------- packing

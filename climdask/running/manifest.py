@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from climdask.climatology.calendars import run_lengths
+from climdask.climatology.cycles import DAY
 from climdask.execution.gaps import summarize
 from climdask.inputs.audit import Audit
 from climdask.inputs.inventory import InputFile
@@ -74,6 +75,7 @@ def manifest(
                 "target_years": {
                     branch: run_lengths(years) for branch, years in chain.targets.items()
                 },
+                **_frequencies(chain),
             }
             for chain in plan.all_chains
         },
@@ -106,6 +108,12 @@ def _user() -> str:
 
 def _inputs(chain: Chain) -> list[InputFile]:
     return sorted({f for files in chain.sources.values() for f in files})
+
+
+def _frequencies(chain: Chain) -> dict[str, list[str]]:
+    """Return the frequencies of a chain's normals where there are others than days."""
+    found = [spec.frequency for spec in chain.spec.frequencies]
+    return {} if found == [DAY] else {"frequencies": found}
 
 
 def _versions() -> dict[str, str]:

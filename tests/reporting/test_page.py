@@ -207,7 +207,7 @@ def test_a_page_of_the_full_size_stays_below_20_mb(data: ReportData) -> None:
             lat_edges=np.linspace(20, 50 + len(fields), lat + 1), coast=[rng.random((5000, 2))],
             lon_edges=np.linspace(200, 250, lon + 1),
         ))  # fmt: skip
-    html = to_html(replace(data, fields=tuple(fields), detail=detail))
+    html = to_html(replace(data, fields=tuple(fields)))
     assert 10e6 < len(html) < 20e6
     assert "means of 3 x 3 cells in maps of" in html
     assert "maps of every 10th target year" in html

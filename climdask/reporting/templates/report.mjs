@@ -1,6 +1,10 @@
 // Draws what the selectors and sliders of a report ask for. `fields` and the rest of the arguments
-// are made by reportfigures.py; numbers are packed as climdask.summaries.Packed says.
+// are made by reporting/figures.py; numbers are packed as reporting.summaries.Packed says.
 const MISSING = 65535
+const BESIDE_MAP = 170 // pixels: an axis, a colour bar and the margins of the page
+const BESIDE_CURVE = 150
+
+const room = () => document.documentElement.clientWidth
 
 function unpack(packed, start, n) {
   const values = new Float32Array(n)
@@ -30,7 +34,9 @@ function chosenField({fields, ui}) {
   offer(ui.dataset, unique(fields.map((f) => f.dataset)))
   const own = fields.filter((f) => f.dataset == ui.dataset.value)
   offer(ui.variable, unique(own.map((f) => f.variable)))
-  const same = own.filter((f) => f.variable == ui.variable.value)
+  const products = own.filter((f) => f.variable == ui.variable.value)
+  offer(ui.product, unique(products.map((f) => f.product)))
+  const same = products.filter((f) => f.product == ui.product.value)
   offer(ui.region, unique(same.map((f) => f.region)))
   return same.find((f) => f.region == ui.region.value)
 }
@@ -57,16 +63,20 @@ function drawMap(coasts, map, f, values, [low, high], label, palette, title) {
   map.mapper.setv({low, high, palette})
   map.bar.title = label
   map.plot.title.text = title
-  if (map.shown === f) return
+  if (map.shown === f && map.room === room()) return
   map.shown = f
-  map.plot.setv({frame_width: f.size[0], frame_height: f.size[1]})
+  map.room = room()
+  const smaller = Math.min(1, (room() - BESIDE_MAP) / f.size[0])
+  map.plot.setv({frame_width: Math.round(f.size[0] * smaller), frame_height: Math.round(f.size[1] * smaller)})
   map.plot.x_range.setv({start: west, end: east, reset_start: west, reset_end: east})
   map.plot.y_range.setv({start: south, end: north, reset_start: south, reset_end: north})
   const [xs, ys] = coasts[f.coast]
   map.coast.data = {xs, ys}
 }
 
-function drawMaps({ui, maps, coasts}, f, series, step) {
+function drawMaps({ui, maps, coasts, palettes}, f, series, step) {
+  const colors = palettes[f.palette]
+  const changeColors = palettes[f.change_palette]
   const cells = (f.lat_edges.length - 1) * (f.lon_edges.length - 1)
   const nSteps = f.steps.length
   const shown = series.filter((n) => f.shown.includes(n))
@@ -78,10 +88,10 @@ function drawMaps({ui, maps, coasts}, f, series, step) {
     target = f.normals[n][1]
     const start = (f.shown.indexOf(n) * nSteps + step) * cells
     const years = `${target - f.window + 1}-${target}`
-    drawMap(coasts, maps.normal, f, unpack(f.maps, start, cells), limits, f.label, f.colors,
-            `${f.variable}, ${f.region}: ${f.steps[step]}, ${years}`)
+    drawMap(coasts, maps.normal, f, unpack(f.maps, start, cells), limits, f.label, colors,
+            `${f.name}, ${f.region}: ${f.steps[step]}, ${years}`)
   } else {
-    drawMap(coasts, maps.normal, f, new Float32Array(cells).fill(NaN), limits, f.label, f.colors, "No map")
+    drawMap(coasts, maps.normal, f, new Float32Array(cells).fill(NaN), limits, f.label, colors, "No map")
   }
   const years = shown.length == series.length ? "" : `, of ${shown.length} with maps`
   ui.target_label.text = `Target year ${target ?? "none"}${years}`
@@ -90,10 +100,10 @@ function drawMaps({ui, maps, coasts}, f, series, step) {
     const limit = change.limits[step == 0 ? 0 : 1]
     const [first, last] = change.ends
     drawMap(coasts, maps.change, f, unpack(change, step * cells, cells), [-limit, limit],
-            f.change_label, f.change_colors, `Change from ${first} to ${last}: ${f.steps[step]}`)
+            f.change_label, changeColors, `Change from ${first} to ${last}: ${f.steps[step]}`)
   } else {
     drawMap(coasts, maps.change, f, new Float32Array(cells).fill(NaN), [-1, 1], f.change_label,
-            f.change_colors, "No change: one target year only")
+            changeColors, "No change: one target year only")
   }
   return target
 }
@@ -127,34 +137,56 @@ function drawMeans({curves}, f, series, step, target, scenario) {
 }
 
 function drawCycles({curves}, f, scenario) {
-  const {plot, lines, legend, axis, x_axis} = curves.cycle
+  const {plot, lines, dots, legend, band, band_legend, axis, x_axis} = curves.cycle
+  const {x, names, ticks, tick_names, label, end} = f.cycle
+  plot.visible = end > 1 // a product of one step has no cycle
+  if (!plot.visible) return
   axis.axis_label = f.label
-  const x = f.days.map((_, n) => n + 1)
   lines.forEach((line, n) => {
     const cycle = f.cycles[scenario][n]
     line.visible = cycle != null
+    dots[n].visible = cycle != null && f.cycle.dots
     legend.items[n].visible = cycle != null
     if (cycle == null) return
-    line.data_source.data = {x, y: cycle.values, day: f.days, target: x.map(() => cycle.target)}
+    line.data_source.data = {x, y: cycle.values, day: names, target: x.map(() => cycle.target)}
     legend.items[n].label = {value: `${cycle.target - f.window + 1}-${cycle.target}`}
   })
-  x_axis.ticker.ticks = f.month_starts
-  x_axis.major_label_overrides = new Map(f.month_starts.map((n) => [n, f.days[n - 1].slice(2)]))
-  plot.x_range.setv({start: 1, end: f.days.length, reset_start: 1, reset_end: f.days.length})
+  const spread = f.bands[scenario]
+  band.visible = band_legend.visible = spread != null
+  if (spread) {
+    band.data_source.data = {x, low: spread.low, high: spread.high}
+    const years = `${spread.target - f.window + 1}-${spread.target}`
+    band_legend.items[0].label = {value: `${spread.name}, ${years}`}
+  }
+  x_axis.axis_label = label
+  x_axis.ticker.ticks = ticks
+  x_axis.major_label_overrides = new Map(ticks.map((n, i) => [n, tick_names[i]]))
+  const ends = f.cycle.dots ? {start: 0.7, end: end + 0.3} : {start: 1, end}
+  plot.x_range.setv({...ends, reset_start: ends.start, reset_end: ends.end})
 }
 
-export default (args, obj) => {
+function fitCurves({curves}) {
+  const frame_width = Math.min(curves.width, room() - BESIDE_CURVE)
+  for (const {plot} of [curves.cycle, curves.mean, curves.missing]) plot.frame_width = frame_width
+}
+
+function draw(args, obj) {
   const {ui} = args
   if (ui.busy) return // a select that is given other options calls again
   ui.busy = true
   try {
     const f = chosenField(args)
     offer(ui.scenario, f.scenarios)
-    if (obj === ui.step) ui.view.active = 1
-    slide(ui.step, f.steps.length - 1)
-    ui.view.labels = ["Annual mean", f.daily ? "One day" : "One month"]
-    const step = ui.view.active == 0 ? 0 : ui.step.value + 1
-    ui.step_label.text = `${f.daily ? "Day" : "Month"}: ${f.steps[ui.step.value + 1]}`
+    if (obj === ui.step && f.annual) ui.view.active = 1
+    const first = f.annual ? 1 : 0
+    slide(ui.step, f.steps.length - first)
+    ui.view.visible = f.annual
+    ui.view.labels = ["Annual mean", `One ${f.step_word}`]
+    const step = f.annual && ui.view.active == 0 ? 0 : ui.step.value + first
+    const word = f.step_word[0].toUpperCase() + f.step_word.slice(1)
+    ui.step_label.text = `${word}: ${f.steps[ui.step.value + first]}`
+    ui.step_box.visible = f.steps.length > 1
+    fitCurves(args)
     const series = seriesOf(f, ui.scenario.value)
     const target = drawMaps(args, f, series, step)
     drawMeans(args, f, series, step, target, ui.scenario.value)
@@ -163,4 +195,12 @@ export default (args, obj) => {
   } finally {
     ui.busy = false
   }
+}
+
+export default (args, obj) => {
+  if (!args.ui.listens) {
+    args.ui.listens = true
+    window.addEventListener("resize", () => draw(args, null))
+  }
+  draw(args, obj)
 }
