@@ -169,8 +169,17 @@ def _plot(sub: Parser) -> None:
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--annual", action="store_true", help="map of the annual mean (default)")
     what.add_argument("--day", metavar="MM-DD|N", help="map of one day")
+    what.add_argument("--month", type=int, metavar="N", help="map of one month, 1 to 12")
+    what.add_argument("--season", metavar="DJF", help="map of one season: DJF, MAM, JJA or SON")
     what.add_argument(
         "--point", nargs=2, type=float, metavar=("LAT", "LON"), help="annual cycle at a place"
+    )
+    sub.add_argument("--product", metavar="NAME", help="as in the file: tas_p90; default: the mean")
+    sub.add_argument(
+        "--each",
+        metavar="STEP",
+        help="the normals of each day, month, season or year (default: FILE's own); more than one "
+        "step is shown as one map each",
     )
     sub.add_argument("--target-year", type=int, metavar="Y", help="of a Zarr store")
     sub.add_argument("-o", "--output", type=_path, metavar="PNG", help="default: FILE's name, here")

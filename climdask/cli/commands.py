@@ -156,10 +156,19 @@ def _output(arguments: Namespace) -> OutputFolder:
 
 
 def _plot(arguments: Namespace) -> int:
-    from climdask.reporting.plot import View, plot_normal  # it needs an extra
+    from climdask.reporting.choices import View
+    from climdask.reporting.plot import plot_normal  # it needs an extra
 
-    point = tuple(arguments.point) if arguments.point else None
-    view = View(arguments.day, point, arguments.target_year)
+    view = View(
+        day=arguments.day,
+        point=tuple(arguments.point) if arguments.point else None,
+        target_year=arguments.target_year,
+        product=arguments.product,
+        each=arguments.each,
+        month=arguments.month,
+        season=arguments.season,
+        annual=arguments.annual,
+    )
     print(printable(str(plot_normal(arguments.file, arguments.output, view))))
     return EXIT_DONE
 

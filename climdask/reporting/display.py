@@ -104,7 +104,8 @@ def _look_of(name: str, long_name: str, attributes: Mapping[str, object]) -> Loo
     units = printable(str(attributes.get("units", "1")).strip())
     standard = str(attributes.get("standard_name", ""))
     wet = any(word in f"{standard} {long_name}".lower() for word in ("precipitation", "rain"))
-    if standard.startswith("number_of_days") and units == "1":
+    of_days = "sum over days" in str(attributes.get("cell_methods", ""))
+    if units == "1" and (of_days or standard.startswith("number_of_days")):
         return Look(name, long_name, "days", "", 1.0, 0.0, True, _OTHER, _MORE)
     if attributes.get("units_metadata") == "temperature: difference":
         degrees = "°C" if one_spelling(units) in (KELVIN, CELSIUS) else units

@@ -228,7 +228,10 @@ def about(field: Field) -> str:
             said.append("The annual mean is the mean of this product over all days.")
     if field.bands:
         band = next(iter(field.bands.values()))
-        said.append(f"The band around the last annual cycle is {band.name}, of regional means too.")
+        said.append(
+            f"The band around the last annual cycle is {band.name}; its ends are regional means, "
+            "as the line is."
+        )
     if field.stride > 1:
         said.append(f"Every {field.stride}th target year has maps, and the first and last.")
     needs = "; a mean over a month or year needs 80 % of its days"

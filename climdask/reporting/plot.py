@@ -6,42 +6,32 @@ Matplotlib draws it, without a browser or a display (extra ``plot``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from climdask.climatology.calendars import run_lengths
+from climdask.climatology.cycles import DAY
 from climdask.errors import DataError, PlotError
 from climdask.outputs.atomicfiles import atomically
-from climdask.outputs.catalogue import Normal, OpenNormal, describe, opened
+from climdask.outputs.catalogue import Normal, OpenNormal, opened
 from climdask.plaintext import printable
+from climdask.reporting.choices import Map, View, find_cell, find_product, maps_of, unreadable
 from climdask.reporting.coastlines import coastlines
-from climdask.reporting.display import MISSING_COLOR, Look, day_name, limits, look_of
-from climdask.reporting.summaries import edges_of, mean_over_days, months_of
-
-_GIVE = "give a file *_normal.nc or a store *_normal.zarr of an output folder"
+from climdask.reporting.display import MISSING_COLOR, Look, look_of, map_limits
+from climdask.reporting.products import (
+    axis_label,
+    fits,
+    spread_of,
+    ticks,
+    without_leap_day,
+    word_of,
+)
+from climdask.reporting.summaries import Floats, edges_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class View:
-    """What to show of a normal: the annual mean if nothing is said.
-
-    Attributes:
-        day: ``MM-DD``, or the number of a day from 1.
-        point: latitude and longitude of a place, for the annual cycle there.
-        target_year: of a Zarr store.
-    """
-
-    day: str | None = None
-    point: tuple[float, float] | None = None
-    target_year: int | None = None
 
 
 def plot_normal(path: Path, output: Path | None = None, view: View | None = None) -> Path:
@@ -51,39 +41,39 @@ def plot_normal(path: Path, output: Path | None = None, view: View | None = None
         path: a NetCDF file or Zarr store of normals.
         output: the picture, PNG or another format by its suffix; a PNG of the normal's name in
             the working folder if left out.
-        view: what to show; the annual mean if left out.
+        view: what to show; the annual mean if left out, or all steps of a year that is not of days.
 
     Returns:
         The picture.
 
     Raises:
-        UserError: there is no such file, day, place or target year; or Matplotlib is missing.
+        UserError: there is no such file, product, step, place or target year; or Matplotlib is
+            missing.
     """
     figure, view = _figure(), view or View()
-    normal, variable = find_normal(path, view.target_year)
-    target = f"_{normal.target_year}" if path.is_dir() else ""
-    output = output or Path(f"{path.stem}{target}.png")
+    normal, product = find_product(path, view)
+    output = output or Path(_name(normal.path, product, view, normal.target_year))
     formats = figure.canvas.get_supported_filetypes()
     if output.suffix[1:].lower() not in formats:
         raise PlotError(
             f"{output}: no picture can be written as {output.suffix or 'that'}; use .png"
         )
     try:
-        with opened(normal, variable) as file:
-            look = look_of(variable, file.attributes)
-            if view.point:
-                _draw_cycle(figure, file, look, view.point)
-            else:
-                _draw_map(figure, file, look, view.day)
-            figure.axes[0].set_title(_title(path, normal, file, view), fontsize=10)
+        with opened(normal, product) as file:
+            _draw(figure, file, normal, view)
     except DataError as error:
-        raise PlotError(
-            f"{path}: is no normal of climdask that can be read ({error}); {_GIVE}"
-        ) from None
+        raise unreadable(normal.path, error) from None
     kind = output.suffix[1:].lower()
     save = partial(figure.savefig, format=kind, dpi=120, bbox_inches="tight")
     atomically(output, save, durable=False)
     return output
+
+
+def _name(path: Path, product: str, view: View, target_year: int) -> str:
+    """Return the name of a picture: that of the normal, and of the product if one is asked for."""
+    target = f"_{target_year}" if path.is_dir() else ""
+    asked = f"_{product.replace('/', '_')}" if view.product else ""
+    return f"{path.stem}{target}{asked}.png"
 
 
 def _figure() -> Figure:
@@ -96,121 +86,101 @@ def _figure() -> Figure:
     return Figure(figsize=(8, 5), layout="constrained")
 
 
-# ---------------------------------------------------------------- what is there
-
-
-def find_normal(path: Path, target_year: int | None) -> tuple[Normal, str]:
-    """Return a normal and the name of its variable.
-
-    Raises:
-        PlotError: there is none, or its target year is not clear.
-    """
-    if not path.exists():
-        raise PlotError(f"{path}: no such file; normals are in the output folder of a run")
-    try:
-        years, variable = describe(path)
-    except DataError as error:
-        raise PlotError(f"{error}; {_GIVE}") from None
-    there = run_lengths(years)
-    if target_year is None and len(years) > 1:
-        raise PlotError(f"{path}: holds target years {there}; say which with --target-year")
-    wanted = years[0] if target_year is None else target_year
-    if wanted not in years:
-        raise PlotError(f"--target-year {wanted}: {path.name} holds {there}")
-    return Normal("", wanted, path), variable
-
-
-def find_day(days: Sequence[tuple[int, int]], text: str) -> int:
-    """Return the place of a day.
-
-    Args:
-        days: (month, day) of each.
-        text: ``MM-DD``, or a number from 1.
-
-    Raises:
-        PlotError: the normal has no such day.
-    """
-    parts = text.split("-")
-    if text.isdigit() and 1 <= int(text) <= len(days):
-        return int(text) - 1
-    if len(parts) == 2 and all(part.isdigit() for part in parts):
-        wanted = int(parts[0]), int(parts[1])
-        if wanted in days:
-            return list(days).index(wanted)
-    why = ": it was made with leap_day: drop, or of a calendar without" if text == "02-29" else ""
-    raise PlotError(
-        f"--day {text}: the normal has no such day{why}; give MM-DD, such as 07-01, or a number "
-        f"from 1 to {len(days)}"
-    )
-
-
-def find_cell(file: OpenNormal, point: tuple[float, float]) -> tuple[int, int]:
-    """Return row and column of the cell that a place is in.
-
-    Raises:
-        PlotError: it is in none.
-    """
-    lat, lon = point
-    rows, columns = edges_of(file.axis("lat"), ends=(-90, 90)), edges_of(file.axis("lon"))
-    east = columns[0] + (lon - columns[0]) % 360
-    if not (rows[0] <= lat <= rows[-1] and east <= columns[-1]):
-        raise PlotError(
-            f"--point {lat:g} {lon:g}: is not in the region, which is {rows[0]:g} to "
-            f"{rows[-1]:g} N, {columns[0]:g} to {columns[-1]:g} E; give latitude, then longitude"
-        )
-    row = int(np.searchsorted(rows, lat, side="right")) - 1
-    column = int(np.searchsorted(columns, east, side="right")) - 1
-    return min(row, len(rows) - 2), min(column, len(columns) - 2)
-
-
-def annual_mean(file: OpenNormal) -> npt.NDArray[np.float64]:
-    """Return the mean over the year, [lat, lon], reading a month at a time."""
-    shape = file.axis("lat").size, file.axis("lon").size
-    total, count = np.zeros(shape), np.zeros(shape, dtype=np.int64)
-    for month in months_of(file.days):
-        values = file.values(month).astype(np.float64)
-        total += np.nansum(values, axis=0)
-        count += (~np.isnan(values)).sum(axis=0)
-    return mean_over_days(total, count, len(file.days))
-
-
 # ---------------------------------------------------------------- drawing
 
 
-def _draw_map(figure: Figure, file: OpenNormal, look: Look, day: str | None) -> None:
-    if day is None:
-        values = look.shown(annual_mean(file))
+def _draw(figure: Figure, file: OpenNormal, normal: Normal, view: View) -> None:
+    look = look_of(file.variable, file.attributes)
+    if view.point:
+        what = _draw_cycle(figure, file, look, view.point)
     else:
-        n = find_day(file.days, day)
-        values = look.shown(file.values(slice(n, n + 1))[0])
+        maps = maps_of(file, view)
+        _draw_maps(figure, file, look, maps)
+        what = maps[0].name if len(maps) == 1 else f"each {word_of(file.frequency)}"
+    title = _title(normal, file, what)
+    if len(figure.axes) > 2:  # maps and their colour bar
+        figure.suptitle(title, fontsize=10)
+    else:
+        figure.axes[0].set_title(title, fontsize=10)
+
+
+def _draw_maps(figure: Figure, file: OpenNormal, look: Look, maps: Sequence[Map]) -> None:
+    """Draw maps of one colour scale, side by side where there are more than one."""
     lat, lon = edges_of(file.axis("lat"), ends=(-90, 90)), edges_of(file.axis("lon"))
-    axes: Any = figure.add_subplot(facecolor=MISSING_COLOR)
-    low, high = limits(values, from_zero=look.from_zero)
-    drawn = axes.pcolormesh(
-        lon, lat, np.ma.masked_invalid(values), cmap=look.palette.matplotlib, vmin=low, vmax=high
-    )
-    for line in coastlines(lon[0], lon[-1], lat[0], lat[-1]):
-        axes.plot(line[:, 0], line[:, 1], color="#333333", linewidth=0.6)
-    axes.set(
-        xlim=(lon[0], lon[-1]), ylim=(lat[0], lat[-1]), xlabel="longitude (° E)",
-        ylabel="latitude (° N)", aspect=1 / max(0.1, np.cos(np.radians((lat[0] + lat[-1]) / 2))),
-    )  # fmt: skip
-    figure.colorbar(drawn, ax=axes, label=_label(look), extend="both", shrink=0.9)
+    shores = coastlines(lon[0], lon[-1], lat[0], lat[-1])
+    shown = [look.shown(one.values) for one in maps]
+    low, high = map_limits(np.stack(shown), look)
+    rows = round(np.sqrt(len(maps)))
+    columns = -(-len(maps) // rows)
+    narrowing = max(0.1, np.cos(np.radians((lat[0] + lat[-1]) / 2)))
+    if len(maps) > 1:
+        ratio = (lon[-1] - lon[0]) * narrowing / (lat[-1] - lat[0])
+        width = float(np.clip(2.4 * ratio, 1.6, 4.0)) + 0.5
+        figure.set_size_inches(width * columns + 1.5, 2.9 * rows + 0.8)
+    every: list[Any] = []
+    for n, (one, values) in enumerate(zip(maps, shown, strict=True), start=1):
+        axes: Any = figure.add_subplot(rows, columns, n, facecolor=MISSING_COLOR)
+        every.append(axes)
+        drawn = axes.pcolormesh(
+            lon, lat, np.ma.masked_invalid(values), cmap=look.palette.matplotlib,
+            vmin=low, vmax=high,
+        )  # fmt: skip
+        for line in shores:
+            axes.plot(line[:, 0], line[:, 1], color="#333333", linewidth=0.6)
+        axes.set(xlim=(lon[0], lon[-1]), ylim=(lat[0], lat[-1]), aspect=1 / narrowing)
+        if len(maps) > 1:
+            axes.set_title(_plain(one.name), fontsize=9)
+        if n > len(maps) - columns:
+            axes.set_xlabel("longitude (° E)")
+        if n % columns == 1 or columns == 1:
+            axes.set_ylabel("latitude (° N)")
+    figure.colorbar(drawn, ax=every, label=_label(look), extend="both", shrink=0.9)
 
 
-def _draw_cycle(figure: Figure, file: OpenNormal, look: Look, point: tuple[float, float]) -> None:
+def _draw_cycle(figure: Figure, file: OpenNormal, look: Look, point: tuple[float, float]) -> str:
+    """Draw the annual cycle at a place, with the spread around it, and return what it is."""
     row, column = find_cell(file, point)
+    n_steps, is_daily = len(file.steps), file.frequency == DAY
+    if n_steps == 1:
+        raise PlotError(
+            f"--point: {file.variable} has one step, {file.steps[0]}, and no annual cycle; leave "
+            "--point out for a map"
+        )
     values = look.shown(file.cell(row, column))
-    days = np.arange(1, len(file.days) + 1)
+    places = without_leap_day(n_steps, file.leap_day)
+    x = np.array(places) + 1
     axes: Any = figure.add_subplot()
-    axes.plot(days, values, color="#1f77b4")
-    months = months_of(file.days)
-    names = [day_name(*file.days[m.start]).split()[1] for m in months]
-    axes.set_xticks([m.start + 1 for m in months], names)
-    axes.set(xlim=(1, len(days)), xlabel="day of the year", ylabel=_label(look))
+    axes.plot(x, values[places], color="#1f77b4", marker="" if is_daily else "o")
+    if band := _band(file, look, row, column):
+        name, low, high = band
+        axes.fill_between(x, low[places], high[places], color="#1f77b4", alpha=0.2, label=name,
+                          linewidth=0)  # fmt: skip
+        axes.legend(loc="best", fontsize=8)
+    at = ticks(file.frequency, file.days, file.steps)
+    axes.set_xticks(list(at), [_plain(name) for name in at.values()])
+    note = "; the line leaves out 29 February, which only leap years have"
+    below = axis_label(file.frequency) + (note if file.leap_day is not None else "")
+    ends = (1, n_steps) if is_daily else (0.7, n_steps + 0.3)
+    axes.set(xlim=ends, xlabel=below, ylabel=_label(look))
     axes.grid(alpha=0.3)
     if np.isnan(values).all():
-        axes.text(0.5, 0.5, "missing on every day", transform=axes.transAxes, ha="center")
+        missing = f"missing on every {word_of(file.frequency)}"
+        axes.text(0.5, 0.5, missing, transform=axes.transAxes, ha="center")
+    lat, lon = file.axis("lat")[row], file.axis("lon")[column]
+    return f"annual cycle at {abs(lat):g}° {'S' if lat < 0 else 'N'}, {lon:g}° E"
+
+
+def _band(file: OpenNormal, look: Look, row: int, column: int) -> tuple[str, Floats, Floats] | None:
+    """Return what the spread around a cycle is, and its ends, in shown units; None without one."""
+    spread = spread_of(file.variable, {p: file.of(p).attributes for p in file.products})
+    if spread is None:
+        return None
+    files = [file.of(product) for product in (spread.low, spread.high)]
+    looks = [look_of(own.variable, own.attributes) for own in files]
+    if not fits(spread, look, *looks):
+        return None
+    ends = (own.shown(f.cell(row, column)) for own, f in zip(looks, files, strict=True))
+    return spread.name, *spread.band(look.shown(file.cell(row, column)), *ends)
 
 
 def _label(look: Look) -> str:
@@ -222,17 +192,10 @@ def _plain(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def _title(path: Path, normal: Normal, file: OpenNormal, view: View) -> str:
+def _title(normal: Normal, file: OpenNormal, what: str) -> str:
     about = file.dataset.attrs
     window = int(about.get("window", 1))
     who = " ".join(str(about[key]) for key in ("model", "member", "region") if key in about)
     years = f"{normal.target_year - window + 1}-{normal.target_year}"
-    if view.point:
-        row, column = find_cell(file, view.point)
-        lat, lon = file.axis("lat")[row], file.axis("lon")[column]
-        what = f"annual cycle at {abs(lat):g}° {'S' if lat < 0 else 'N'}, {lon:g}° E"
-    elif view.day:
-        what = day_name(*file.days[find_day(file.days, view.day)])
-    else:
-        what = "annual mean"
-    return _plain(f"{file.variable}, {who or path.name}\n{what}, {window}-year normal {years}")
+    name = normal.path.name
+    return _plain(f"{file.variable}, {who or name}\n{what}, {window}-year normal {years}")

@@ -15,16 +15,9 @@ import climdask
 from climdask.cli import main
 from climdask.errors import PlotError
 from climdask.outputs.catalogue import opened
+from climdask.reporting.choices import View, annual_mean, find_cell, find_day, find_normal
 from climdask.reporting.display import look_of
-from climdask.reporting.plot import (
-    View,
-    _label,
-    annual_mean,
-    find_cell,
-    find_day,
-    find_normal,
-    plot_normal,
-)
+from climdask.reporting.plot import _label, plot_normal
 from climdask.running.results import RunResult
 from tests.samples import WRAP, write_archive, write_year
 from tests.workflows import small
