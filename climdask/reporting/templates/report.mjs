@@ -1,10 +1,10 @@
 // Draws what the selectors and sliders of a report ask for. `fields` and the rest of the arguments
 // are made by reporting/figures.py; numbers are packed as reporting.summaries.Packed says.
 const MISSING = 65535
-const BESIDE_MAP = 170 // pixels: an axis, a colour bar and the margins of the page
+const BESIDE_MAP = 210 // pixels: an axis, a colour bar with long numbers, tools, and margins
 const BESIDE_CURVE = 150
 
-const room = () => document.documentElement.clientWidth
+const room = () => Math.max(330, document.documentElement.clientWidth)
 
 function unpack(packed, start, n) {
   const values = new Float32Array(n)
