@@ -365,7 +365,7 @@ def _map(name: str) -> dict[str, Any]:
     )
     mapper = LinearColorMapper(palette="Greys256", low=0, high=1, nan_color=MISSING_COLOR)
     image = plot.image("image", x="x", y="y", dw="dw", dh="dh", source=source, color_mapper=mapper)
-    bar = ColorBar(color_mapper=mapper, title=" ", width=12, padding=8)
+    bar = ColorBar(color_mapper=mapper, title=" ", width=12, padding=8, title_standoff=6)
     plot.add_layout(bar, "right")
     coast = ColumnDataSource({"xs": [], "ys": []})
     plot.multi_line("xs", "ys", source=coast, line_color="#333333", line_width=0.8)

@@ -416,6 +416,24 @@ def test_the_choice_of_a_product_changes_the_picture(
 
 @pytest.mark.browser
 @pytest.mark.slow
+def test_the_axis_of_a_cycle_fits_what_is_drawn_and_not_what_was(page: Page) -> None:
+    choose(page, "Variable", "tas")
+    choose(page, "Product", "day: mean")
+    page.wait_for(f"({STATE}).band.length == 365", 20)
+    choose(page, "Product", "month: std")
+    page.wait_for(f"({STATE}).band.length == 0 && {FITS}", 20)
+
+
+FITS = """(() => {
+  const {y_range, renderers} = [...Bokeh.documents[0].all_models].find(m => m.name == "cycle");
+  const shown = renderers.filter(r => r.visible && r.data_source.data.y);
+  const highest = Math.max(...shown.flatMap(r => [...r.data_source.data.y]));
+  return y_range.end < 1.2 * highest;
+})()"""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
 def test_the_choice_of_a_month_shows_that_month(page: Page, results: dict[str, RunResult]) -> None:
     choose(page, "Variable", "tas")
     choose(page, "Product", "month: mean")

@@ -147,13 +147,18 @@ function drawCycles({curves}, f, scenario) {
     line.visible = cycle != null
     dots[n].visible = cycle != null && f.cycle.dots
     legend.items[n].visible = cycle != null
-    if (cycle == null) return
+    if (cycle == null) {
+      line.data_source.data = {x: [], y: [], day: [], target: []} // or the axis would hold it
+      return
+    }
     line.data_source.data = {x, y: cycle.values, day: names, target: x.map(() => cycle.target)}
     legend.items[n].label = {value: `${cycle.target - f.window + 1}-${cycle.target}`}
   })
   const spread = f.bands[scenario]
   band.visible = band_legend.visible = spread != null
-  if (spread) {
+  if (spread == null) {
+    band.data_source.data = {x: [], low: [], high: []}
+  } else {
     band.data_source.data = {x, low: spread.low, high: spread.high}
     const years = `${spread.target - f.window + 1}-${spread.target}`
     band_legend.items[0].label = {value: `${spread.name}, ${years}`}
