@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from climdask.climatology import exactsum
+from climdask.climatology import exactsum, stepvalues
 from climdask.climatology.blocks import Block
 from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage, Shorts
@@ -228,16 +228,17 @@ def kept_by(statistics: Iterable[WindowStatistic]) -> tuple[str, ...]:
     return tuple(name for name in STATES if name in needed)
 
 
-def compile_kernels(states: Iterable[str], n_values: int) -> None:
+def compile_kernels(states: Iterable[str], n_values: int, *, has_steps: bool) -> None:
     """Compile what is needed, or find it compiled, so that processes started later find it.
 
     Args:
         states: that are kept, by name.
         n_values: of a year, days times cells.
+        has_steps: whether steps such as months are made of the days.
     """
     if "sorted" in states:
         import_module("climdask.climatology.orderkernels")
-    if n_values >= exactsum.KERNEL_FROM:
+    if n_values >= (stepvalues.KERNEL_FROM if has_steps else exactsum.KERNEL_FROM):
         import_module("climdask.climatology.sumkernels")
 
 

@@ -26,13 +26,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.doubledoubles import DoubleDouble, Doubles, two_sum
 from climdask.climatology.exactsum import PIECE
+
+# From so many values on the compiled loop is worth loading; cells that it works on at once.
+KERNEL_FROM, TILE = 1 << 18, 1 << 10
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -137,11 +140,9 @@ class StandardDeviation:
 
     def __call__(self, days: StepDays) -> Doubles:
         """Return the root of ``(n * fsum(x**2) - fsum(x)**2) / (n * (n - 1))``; NaN for one day."""
-        values = days.own.astype(np.float64)
         n = DoubleDouble.of(valid_days(days.own))
-        total = exact_sum(values)
-        # squares of float32 are exact in float64
-        deviations = n * exact_sum(values * values, bits=48) - total * total
+        total = exact_sum(days.own)
+        deviations = n * exact_sum(days.own, power=2) - total * total
         pairs = n.high * (n.high - 1.0)
         enough = pairs > 0
         variance = deviations / DoubleDouble.of(np.where(enough, pairs, 1.0))
@@ -341,9 +342,44 @@ def runs(holds: Bools) -> Iterable[npt.NDArray[np.int16]]:
         yield run
 
 
-def exact_sum(values: npt.NDArray[np.floating], bits: int = 24) -> DoubleDouble:
-    """Return the sum over the first axis, missing values left out; as :func:`exact_sum_of`."""
-    return exact_sum_of(list(values), bits)
+def exact_sum(values: Floats, power: int = 1) -> DoubleDouble:
+    """Return the sum over the days, missing values left out; as :func:`exact_sum_of`.
+
+    Args:
+        values: float32 [day, cell].
+        power: 1, or 2 for squares.
+    """
+    if values.size < KERNEL_FROM:
+        return _plain_sum(values, power)
+    from climdask.climatology import sumkernels
+
+    return sum_by_kernel(values, power, sumkernels.sum_days)
+
+
+def sum_by_kernel(values: Floats, power: int, kernel: Any) -> DoubleDouble:
+    """Do what :func:`exact_sum` does, compiled; where two float64 are not enough, with numpy.
+
+    Args:
+        values: float32 [day, cell].
+        power: 1 or 2.
+        kernel: :func:`climdask.climatology.sumkernels.sum_days`.
+    """
+    values, n_cells = np.ascontiguousarray(values), values.shape[1]
+    high, low = np.empty(n_cells), np.empty(n_cells)
+    for first in range(0, n_cells, TILE):
+        cells = slice(first, min(first + TILE, n_cells))
+        if not kernel(values, first, cells.stop - first, power, high, low):
+            plain = _plain_sum(values[:, cells], power)
+            high[cells], low[cells] = plain.high, plain.low
+    return DoubleDouble(high, low)
+
+
+def _plain_sum(values: Floats, power: int) -> DoubleDouble:
+    if power == 1:
+        return exact_sum_of(list(values))
+    # squares of float32 are exact in float64
+    wide = values.astype(np.float64)
+    return exact_sum_of(list(wide * wide), bits=48)
 
 
 def exact_sum_of(parts: Sequence[npt.NDArray[np.floating]], bits: int = 24) -> DoubleDouble:

@@ -117,6 +117,39 @@ def accumulate(
     return size
 
 
+@compiled(
+    types.boolean, array_of(types.float32, 2), types.int64, types.int64, types.int64,
+    _D1_OUT, _D1_OUT,
+)  # fmt: skip
+def sum_days(values: Floats, first: int, n: int, power: int, high: Doubles, low: Doubles) -> bool:
+    """Write the exact sums over the days of some cells, as two float64 each.
+
+    Args:
+        values: float32 [day, cell], NaN where missing.
+        first: of the cells.
+        n: cells.
+        power: 1, or 2 for squares.
+        high: float64 [cell], filled for these cells with the rounded sum.
+        low: float64 [cell], filled with what it lacks.
+
+    Returns:
+        Whether two float64 were enough; else the sums are not exact.
+    """
+    terms, x = np.zeros((2, n)), np.empty(n)
+    lost = False
+    for day in range(len(values)):
+        _take(values[day], first, n, 1.0, power, x)
+        if _add(terms[0], x, n):
+            lost |= _add(terms[1], x, n)
+    for i in range(n):
+        a, b = terms[0, i], terms[1, i]
+        s = a + b
+        rounded = s - a
+        high[first + i] = s
+        low[first + i] = (a - (s - rounded)) - (rounded - b)
+    return not lost
+
+
 @part
 def _in_two(a: float, b: float, c: float, n_terms: int) -> tuple[float, float, float]:
     """Return up to three terms as two float64, and a bound on what these lack."""

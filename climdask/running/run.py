@@ -180,7 +180,8 @@ def _run(
     job = _Job(todo, folder, context, progress, options, jobs)
     heart.begin(progress)
     for spec in (chain.spec for chain in todo.chains):
-        compile_kernels(spec.states, len(spec.axis) * spec.selection.cells.size)
+        n_values = len(spec.read_axis) * spec.selection.cells.size
+        compile_kernels(spec.states, n_values, has_steps=bool(spec.reductions))
     if todo.chains and not options.serial:
         client = client or stack.enter_context(_opened(options.profile, limits, jobs))
     result = job.finish(job.work(None if options.serial else client))

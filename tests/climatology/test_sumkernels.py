@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from climdask.climatology import exactsum, spread, sumkernels
+from climdask.climatology import exactsum, spread, stepvalues, sumkernels
 from climdask.climatology.blocks import Block
 from climdask.climatology.conversions import UNCHANGED
 from climdask.climatology.coverage import Coverage
@@ -102,6 +102,32 @@ def test_the_compiled_standard_deviation_has_the_bits_of_the_plain_one(seed, kin
     enough = count > 1
     assert np.array_equal(found[0].view(np.uint32)[enough], plain[0].view(np.uint32)[enough])
     assert np.array_equal(found[1][enough], plain[1][enough])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(sorted(SPANS)),
+    missing=st.sampled_from([0.0, 0.2, 1.0]),
+    power=st.sampled_from([1, 2]),
+    size=st.sampled_from([(1, 1), (31, 50), (90, stepvalues.TILE + 3), (0, 4)]),
+)
+def test_the_compiled_sum_of_a_step_has_the_bits_of_the_plain_one(seed, kind, missing, power, size):
+    values = values_of(np.random.default_rng(seed), size, kind, missing)
+    found = stepvalues.sum_by_kernel(values, power, sumkernels.sum_days)
+    plain = stepvalues.exact_sum(values, power) if len(values) else None
+    for name in ("high", "low"):
+        right = getattr(plain, name) if plain else np.zeros(size[1])
+        assert np.array_equal(getattr(found, name).view(np.uint64), right.view(np.uint64))
+
+
+def test_a_step_whose_sum_two_numbers_cannot_hold_is_left_to_numpy():
+    values = np.float32([[1e38] * 3, [1.0] * 3, [1e-38, 0.0, -1e-30]])
+    found = stepvalues.sum_by_kernel(values, 1, lambda *a: sumkernels.sum_days(*a))
+    plain = stepvalues.exact_sum(values)
+    assert not sumkernels.sum_days(values, 0, 3, 1, np.empty(3), np.empty(3))
+    assert np.array_equal(found.high, plain.high)
+    assert np.array_equal(found.low, plain.low)
 
 
 def test_large_grids_are_summed_by_the_kernel_and_small_ones_are_not(monkeypatch):
