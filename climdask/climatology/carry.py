@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ import numpy.typing as npt
 from climdask.climatology.blocks import Block
 from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.coverage import Counts, Coverage, Shorts
+from climdask.climatology.doubledoubles import DoubleDouble
+from climdask.climatology.smoothing import Smoothing, in_pieces
 from climdask.climatology.statistics import (
     MEAN,
     STATES,
@@ -92,6 +95,7 @@ class Carry:
         min_years: int,
         statistic: WindowStatistic = STATISTICS[MEAN],
         units: Conversion = UNCHANGED,
+        smoothing: Smoothing | None = None,
     ) -> npt.NDArray[np.float32] | Shorts:
         """Return a statistic [day, cell]: float32, NaN where too few values are valid.
 
@@ -102,6 +106,7 @@ class Carry:
             min_years: source years that the window needs at all.
             statistic: whose states the carry has.
             units: that the result is to have.
+            smoothing: made of the result before it is rounded; none of a number.
         """
         if statistic.quantity == "number":
             return np.ascontiguousarray(
@@ -109,11 +114,36 @@ class Carry:
             )
         if len(self.years) < min_years:
             return np.full(self.shape, np.nan, dtype=np.float32)
+        if smoothing is not None:
+            wide = self.unrounded(needed, min_years, statistic, units, smoothing)
+            return wide.high.astype(np.float32) + np.float32(0)
         out = statistic.result(self.states, self.coverage, units)
+        self._blank(out, needed, statistic)
+        return out
+
+    def unrounded(
+        self,
+        needed: Counts,
+        min_years: int,
+        statistic: WindowStatistic,
+        units: Conversion = UNCHANGED,
+        smoothing: Smoothing | None = None,
+    ) -> DoubleDouble:
+        """Return what :meth:`normal` rounds, double-doubles [day, cell]; not of a number."""
+        if len(self.years) < min_years:
+            return DoubleDouble.of(np.full(self.shape, np.nan))
+        wide = statistic.unrounded(self.states, self.coverage, units)
+        high = wide.high.copy()  # it may be a part of the state
+        self._blank(high, needed, statistic)
+        if smoothing is None:
+            return DoubleDouble(high, wide.low)
+        return DoubleDouble.of(in_pieces(smoothing, high))
+
+    def _blank(self, values: npt.NDArray[Any], needed: Counts, statistic: WindowStatistic) -> None:
+        """Make missing, in place, what too few values are behind."""
         count = self.coverage.pooled_count(statistic.pool_days)
         for days in pieces_of_days(*self.shape):
-            np.copyto(out[days], np.float32(np.nan), where=count[days] < needed[days, None])
-        return out
+            np.copyto(values[days], np.nan, where=count[days] < needed[days, None])
 
 
 def carry_of_steps(

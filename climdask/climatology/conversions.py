@@ -114,10 +114,14 @@ class Conversion:
             terms: of an exact sum in the source's units, float64 of one shape.
             count: above 0, of a shape that fits.
         """
+        return self.of_unrounded_mean(terms, count).high
+
+    def of_unrounded_mean(self, terms: Sequence[Doubles], count: npt.ArrayLike = 1) -> DoubleDouble:
+        """Return what :meth:`of_mean` rounds, as double-doubles."""
         total = DoubleDouble.of_terms(terms)
         if not np.all(np.asarray(count) == 1):
             total = total / DoubleDouble.of(count)
-        return self._applied(total).high
+        return self._applied(total)
 
     def _applied(self, numbers: DoubleDouble) -> DoubleDouble:
         if self.factor != 1:

@@ -96,6 +96,21 @@ class DoubleDouble:
         high, low = _quick_two_sum(first, second)
         return DoubleDouble(high, low) + DoubleDouble.of(rest.high / other.high)
 
+    def over_count(self, count: npt.ArrayLike) -> DoubleDouble:
+        """Return the numbers divided by whole numbers below 2^26: a shorter division.
+
+        The product of a quotient and such a number has no error beyond ``two_product``'s, so one
+        step of correction is enough.
+
+        Args:
+            count: above 0, of a shape that fits.
+        """
+        divisor = np.asarray(count, dtype=np.float64)
+        first = self.high / divisor
+        product, error = two_product(first, divisor)
+        rest = ((self.high - product) - error) + self.low
+        return DoubleDouble(*_quick_two_sum(first, rest / divisor))
+
     def square_root(self) -> Doubles:
         """Return the square root, float64 (Karp and Markstein 1997); of what is below 0, 0."""
         positive = np.maximum(self.high, 0.0)

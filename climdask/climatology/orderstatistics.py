@@ -27,10 +27,12 @@ import numpy.typing as npt
 from climdask.climatology.blocks import Block
 from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.coverage import Counts, Coverage, pooled_days
+from climdask.climatology.doubledoubles import DoubleDouble
 from climdask.errors import InconsistentFile
 
 Floats = npt.NDArray[np.float32]
 Signed = Sequence[tuple[Block, float]]
+FloatType = type[np.float32] | type[np.float64]
 
 # The definitions 4 to 9 of Hyndman and Fan as (alpha, beta): a share p of n values is at the rank
 # alpha + p (n + 1 - alpha - beta), counted from 1. The names are those of numpy.
@@ -186,25 +188,43 @@ class Percentile:
 
     def result(self, states: Mapping[str, Any], coverage: Coverage, units: Conversion) -> Floats:
         """Return the percentile, float32 [day, cell]; NaN where there is no value at all."""
+        made: Floats = self._of(states, coverage, units, np.float32)
+        return made
+
+    def unrounded(
+        self, states: Mapping[str, Any], coverage: Coverage, units: Conversion
+    ) -> DoubleDouble:
+        """Return the percentile, double-doubles [day, cell]; it is right to float64."""
+        return DoubleDouble.of(self._of(states, coverage, units, np.float64))
+
+    def _of(
+        self, states: Mapping[str, Any], coverage: Coverage, units: Conversion, dtype: FloatType
+    ) -> npt.NDArray[Any]:
         from climdask.climatology import orderkernels
 
         select = orderkernels.select if self.pool_days > 1 else plain_select
         count = coverage.pooled_count(self.pool_days)
-        return self.made(states["sorted"], count, select, units)
+        return self.made(states["sorted"], count, select, units, dtype)
 
     def made(
-        self, years: Floats, count: Counts, select: Any, units: Conversion = UNCHANGED
-    ) -> Floats:
-        """Return the percentile, float32 [day, cell].
+        self,
+        years: Floats,
+        count: Counts,
+        select: Any,
+        units: Conversion = UNCHANGED,
+        dtype: FloatType = np.float32,
+    ) -> npt.NDArray[Any]:
+        """Return the percentile [day, cell].
 
         Args:
             years: float32 [day, year, cell], sorted.
             count: [day, cell] or [day, 1], values in the pool of each day.
             select: :func:`climdask.climatology.orderkernels.select`, or :func:`plain_select`.
             units: applied before the rounding.
+            dtype: to which it is rounded, once.
         """
         n_days, n_years, n_cells = years.shape
-        out = np.full((n_days, n_cells), np.nan, dtype=np.float32)
+        out = np.full((n_days, n_cells), np.nan, dtype=dtype)
         if not n_years:
             return out
         pools = pooled_days(n_days, self.pool_days)
@@ -214,7 +234,7 @@ class Percentile:
             own = np.ascontiguousarray(count[rows], dtype=np.int32)
             low, high = self._neighbours(years, pools[rows], own, ranks[own], select)
             for row, n in enumerate(own):
-                found = _between(low[row], high[row], shares[n], units)
+                found = _between(low[row], high[row], shares[n], units, dtype)
                 np.copyto(out[first + row], found, where=n > 0)
         return out
 
@@ -252,25 +272,29 @@ def _places(
 
 
 def _between(
-    low: Floats, high: Floats, share: npt.NDArray[np.float64], units: Conversion
-) -> Floats:
-    """Return values between neighbours, rounded once to float32.
+    low: Floats,
+    high: Floats,
+    share: npt.NDArray[np.float64],
+    units: Conversion,
+    dtype: FloatType,
+) -> npt.NDArray[Any]:
+    """Return values between neighbours, rounded once.
 
     From the nearer neighbour, so that the result lies between the two; as numpy does it.
     """
     if not share.any():
-        return _converted(low, units)
+        return _converted(low, units, dtype)
     wide_low, wide_high = low.astype(np.float64), high.astype(np.float64)
     with np.errstate(invalid="ignore"):  # infinite where there is no value; blanked by the caller
         step = wide_high - wide_low
         found = np.where(share < 0.5, wide_low + step * share, wide_high - step * (1 - share))
-    return _converted(found, units)
+    return _converted(found, units, dtype)
 
 
-def _converted(values: npt.NDArray[Any], units: Conversion) -> Floats:
-    """Return values in other units, rounded to float32; infinite ones are blanked by the caller."""
+def _converted(values: npt.NDArray[Any], units: Conversion, dtype: FloatType) -> npt.NDArray[Any]:
+    """Return values in other units, rounded once; infinite ones are blanked by the caller."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(values if units.is_identity else units(values), dtype=np.float32)
+        return np.asarray(values if units.is_identity else units(values), dtype=dtype)
 
 
 # The names of percentiles, each with one spelling.

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from climdask.climatology.calendars import DayAxis
+from climdask.climatology.changes import Change
 from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.cycles import STEP_DIMENSIONS, Cycle
 from climdask.climatology.expressions import Bound, Expression, Kind
 from climdask.climatology.missingdays import MissingDays
 from climdask.climatology.orderstatistics import LINEAR, percentile_level
 from climdask.climatology.reductions import YearReduction
+from climdask.climatology.smoothing import Harmonics, Windowed
 from climdask.climatology.statistics import MEAN, STATISTICS, WindowStatistic, statistic_of
 
 # What each output has beside its products, in any format.
@@ -75,6 +77,8 @@ class Product:
         stem: what stands in place of the variable's name; "" for that name itself.
         within: what is made of the days of a year before; None for the days themselves.
         units: that the result is converted to.
+        smoothing: of the days, made before the rounding; None for none.
+        change: against the normal of a reference period; None for the normal itself.
     """
 
     over_years: str = MEAN
@@ -83,6 +87,8 @@ class Product:
     stem: str = ""
     within: Within | None = None
     units: Conversion = UNCHANGED
+    smoothing: Harmonics | Windowed | None = None
+    change: Change | None = None
 
     @property
     def cycle(self) -> Cycle:
@@ -99,7 +105,13 @@ class Product:
         stem = self.stem or variable
         if self.within and not self.stem and self.within.expression.kind is not Kind.MEAN:
             stem = f"{variable}_{self.within.expression.name}"
-        return stem if self.over_years == MEAN else f"{stem}_{self.over_years.replace('.', '_')}"
+        what = "" if self.over_years == MEAN else f"_{self.over_years.replace('.', '_')}"
+        return f"{stem}{what}{self.change.suffix if self.change else ''}"
+
+    @property
+    def normal(self) -> Product:
+        """The normal itself, where this is a change of it."""
+        return replace(self, change=None) if self.change else self
 
     @property
     def percentile(self) -> float | None:
@@ -123,15 +135,17 @@ class Product:
         else:
             what = _WORDS.get(self.over_years, self.over_years)
         pool = f" and {self.pool_days} days" if self.pool_days > 1 else ""
-        return f"{what} over the years{pool}"
+        return f"{'smoothed ' * (self.smoothing is not None)}{what} over the years{pool}"
 
     @property
-    def order(self) -> tuple[int, float, int, str, str, str]:
+    def order(self) -> tuple[int, float, int, str, str, str, str]:
         """The place among other products: the mean first, percentiles last, from low to high."""
         names = list(STATISTICS)
         place = names.index(self.over_years) if self.over_years in names else len(names)
         within = self.within.expression.text if self.within else ""
-        return (place, self.percentile or 0.0, self.pool_days, self.method, self.stem, within)
+        smoothing = self.smoothing.text if self.smoothing else ""
+        own = (self.pool_days, self.method, self.stem, within, smoothing)
+        return (place, self.percentile or 0.0, *own)
 
     @property
     def facts(self) -> list[object]:
@@ -139,6 +153,10 @@ class Product:
         own = self.within.facts if self.within else []
         if not self.units.is_identity:
             own = [*own, "units", self.units.target]
+        if self.smoothing:
+            own = [*own, "smooth", self.smoothing.text]
+        if self.change:
+            own = [*own, *self.change.facts]
         return [self.over_years, self.pool_days, self.method, self.stem, *own]
 
 

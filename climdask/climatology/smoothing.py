@@ -16,12 +16,15 @@ Source: harmonics of daily normals, Epstein 1988 ("A spectral climatology", J. C
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
+
+# Cells that are smoothed at once, so that temporaries stay in a core's cache.
+CELLS = 1 << 9
 
 
 class Smoothing(Protocol):
@@ -65,6 +68,8 @@ class Harmonics:
             raise ValueError(f"{self.pairs} harmonics of {n_days} days; they have fewer")
         there = ~np.isnan(normal)
         basis = _basis(n_days, self.pairs)
+        if there.all():
+            return _fitted(basis, normal)
         fit = np.full(normal.shape, np.nan)
         # Cells that lack the same days share the work.
         patterns, group = np.unique(there, axis=1, return_inverse=True)
@@ -105,16 +110,31 @@ class Windowed:
         if self.days > len(normal):
             raise ValueError(f"a mean of {self.days} days; the normal has {len(normal)}")
         there = ~np.isnan(normal)
-        values = np.where(there, normal, 0.0)
-        total, weights = np.zeros(normal.shape), np.zeros(normal.shape)
-        half = self.days // 2
-        for shift in range(-half, half + 1):
-            weight = half + 1.0 - abs(shift) if self.triangular else 1.0
-            total += weight * np.roll(values, shift, axis=0)
-            weights += weight * np.roll(there, shift, axis=0)
+        if there.all():
+            return self._weighed(normal) / self._weighed(np.ones((len(normal), 1)))
+        total, weights = self._weighed(np.where(there, normal, 0.0)), self._weighed(there)
         smooth = np.full(normal.shape, np.nan)
         np.divide(total, weights, out=smooth, where=there)
         return smooth
+
+    def _weighed(self, values: npt.NDArray[Any]) -> Doubles:
+        """Return the weighed sum around each day, from the days after it to those before."""
+        n_days, half = len(values), self.days // 2
+        circle = np.concatenate([values[n_days - half :], values, values[:half]])
+        total = np.zeros(values.shape)
+        for ahead in range(half, -half - 1, -1):
+            near = circle[half + ahead : half + ahead + n_days]
+            total += (half + 1.0 - abs(ahead)) * near if self.triangular else near
+        return total
+
+
+def in_pieces(smoothing: Smoothing, normal: Doubles) -> Doubles:
+    """Return days smoothed, as the smoothing itself does, some cells at a time: less memory."""
+    smooth = np.empty(normal.shape)
+    for first in range(0, normal.shape[1], CELLS):
+        cells = slice(first, first + CELLS)
+        smooth[:, cells] = smoothing(normal[:, cells])
+    return smooth
 
 
 def _basis(n_days: int, pairs: int) -> Doubles:

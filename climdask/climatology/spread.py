@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage
+from climdask.climatology.doubledoubles import DoubleDouble
 from climdask.climatology.exactsum import KERNEL_FROM, PIECE, Doubles, two_sum
 
 # Of n Q: what D may be wrong by, and what it is more than if any two values differ.
@@ -51,18 +53,37 @@ class StandardDeviation:
         self, states: Mapping[str, Any], coverage: Coverage, units: Conversion
     ) -> npt.NDArray[np.float32]:
         """Return the standard deviation, float32 [day, cell]."""
+        terms = [states[name] for name in self.keeps]
+        few = max(map(len, terms)) <= KERNEL_TERMS and terms[0][0].size >= KERNEL_FROM
+        make = partial(deviation, roots=by_kernel if few else by_numpy)
+        return self._in_pieces(make, np.float32, states, coverage, units)
+
+    def unrounded(
+        self, states: Mapping[str, Any], coverage: Coverage, units: Conversion
+    ) -> DoubleDouble:
+        """Return the standard deviation, double-doubles [day, cell]; it is right to float64."""
+        made = self._in_pieces(unrounded_deviation, np.float64, states, coverage, units)
+        return DoubleDouble.of(made)
+
+    def _in_pieces(
+        self,
+        make: Callable[..., npt.NDArray[Any]],
+        dtype: type[np.float32] | type[np.float64],
+        states: Mapping[str, Any],
+        coverage: Coverage,
+        units: Conversion,
+    ) -> npt.NDArray[Any]:
+        """Return what is made of the sums, [day, cell]."""
         sums, squares = ([t.reshape(-1) for t in states[name]] for name in self.keeps)
         shape = states["sum"][0].shape
-        out = np.empty(sums[0].size, dtype=np.float32)
+        out = np.empty(sums[0].size, dtype=dtype)
         count = np.broadcast_to(coverage.count, shape)
-        few_terms = max(len(sums), len(squares)) <= KERNEL_TERMS
-        roots = by_kernel if out.size >= KERNEL_FROM and few_terms else by_numpy
         step = max(1, PIECE // max(1, shape[1]))
         for first in range(0, shape[0], step):
             n = count[first : first + step].reshape(-1)
             part = slice(first * shape[1], first * shape[1] + n.size)
             s, q = ([t[part] for t in terms] for terms in (sums, squares))
-            out[part] = deviation(s, q, n, units.factor, roots)
+            out[part] = make(s, q, n, units.factor)
         return out.reshape(shape)
 
 
@@ -120,6 +141,22 @@ def by_kernel(
     return found, unsure
 
 
+def unrounded_deviation(
+    sums: Sequence[Doubles],
+    squares: Sequence[Doubles],
+    count: npt.NDArray[np.integer[Any]],
+    factor: Fraction = Fraction(1),
+) -> Doubles:
+    """Return what :func:`deviation` rounds, float64 [value], within 2^-48 of itself."""
+    root, slack = _root(sums, squares, np.maximum(count, 2).astype(np.float64))
+    root = root * float(factor) if factor != 1 else root
+    for place in np.flatnonzero((slack > 2 * ROOT_ERROR) & (count > 1)).tolist():
+        s, q = ([float(t[place]) for t in terms] for terms in (sums, squares))
+        root[place] = _float_root(_variance(s, q, int(count[place]), factor))
+    root[count < 2] = np.nan
+    return root
+
+
 def _root(
     sums: Sequence[Doubles], squares: Sequence[Doubles], n: Doubles
 ) -> tuple[Doubles, Doubles]:
@@ -173,8 +210,7 @@ def _by_fractions(
     sums: Sequence[float], squares: Sequence[float], n: int, factor: Fraction
 ) -> np.float32:
     """Return the standard deviation of n values, without any error before the rounding."""
-    s, q = (sum(map(Fraction, terms), Fraction(0)) for terms in (sums, squares))
-    variance = factor**2 * (n * q - s * s) / (n * (n - 1))
+    variance = _variance(sums, squares, n, factor)
     near = np.float32(_float_root(variance))
     for step in (np.float32(0), np.float32(np.inf)):
         # To the neighbour if the root lies beyond the middle; a tie goes to the even one.
@@ -187,6 +223,14 @@ def _by_fractions(
         if beyond or (variance == middle**2 and is_odd):
             return np.float32(other)
     return near
+
+
+def _variance(
+    sums: Sequence[float], squares: Sequence[float], n: int, factor: Fraction
+) -> Fraction:
+    """Return the variance of n values, exactly."""
+    s, q = (sum(map(Fraction, terms), Fraction(0)) for terms in (sums, squares))
+    return factor**2 * (n * q - s * s) / (n * (n - 1))
 
 
 def _float_root(value: Fraction) -> float:

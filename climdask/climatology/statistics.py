@@ -20,6 +20,7 @@ from climdask.climatology import exactsum, stepvalues
 from climdask.climatology.blocks import Block
 from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage, Shorts
+from climdask.climatology.doubledoubles import DoubleDouble
 from climdask.climatology.exactsum import Doubles, accumulate, rounded_sum
 from climdask.climatology.orderstatistics import (
     LINEAR,
@@ -94,6 +95,14 @@ class WindowStatistic(Protocol):
             units: applied before the rounding; a number has none.
         """
 
+    def unrounded(
+        self, states: Mapping[str, State], coverage: Coverage, units: Conversion
+    ) -> DoubleDouble:
+        """Return what :meth:`result` rounds, double-doubles [day, cell]; never asked of a number.
+
+        Something else is made of it before the one rounding, such as a smoothing.
+        """
+
 
 class ExactSum:
     """The exact sum of a power of the values, as float64 terms [day, cell].
@@ -154,6 +163,22 @@ class Mean:
             out[days] = mean.astype(np.float32) + np.float32(0.0)
         return out
 
+    def unrounded(
+        self, states: Mapping[str, State], coverage: Coverage, units: Conversion
+    ) -> DoubleDouble:
+        """Return the mean, double-doubles [day, cell]."""
+        terms: tuple[Doubles, ...] = states["sum"]
+        high, low = np.empty(terms[0].shape), np.empty(terms[0].shape)
+        for days in pieces_of_days(*terms[0].shape):
+            count = np.maximum(coverage.count[days], 1)
+            own = [term[days] for term in terms]
+            if units.is_identity:
+                mean = DoubleDouble.of_terms(own).over_count(count)
+            else:
+                mean = units.of_unrounded_mean(own, count)
+            high[days], low[days] = mean.high, mean.low
+        return DoubleDouble(high, low)
+
 
 class Count:
     """The number of valid values, which is never missing."""
@@ -167,6 +192,13 @@ class Count:
         """Return the count, int16 [day, cell], or [day, 1] where all cells have the same."""
         del states, units
         return coverage.count
+
+    def unrounded(
+        self, states: Mapping[str, State], coverage: Coverage, units: Conversion
+    ) -> DoubleDouble:
+        """Return the count as it is."""
+        del states, units
+        return DoubleDouble.of(coverage.count)
 
 
 MEAN = "mean"

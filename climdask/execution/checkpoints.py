@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.carry import Carry
+from climdask.climatology.changes import ReferenceNormals
 from climdask.climatology.coverage import Coverage
+from climdask.climatology.doubledoubles import DoubleDouble
 from climdask.climatology.statistics import STATES
 from climdask.climatology.stepyears import StepYears, YearEnd
 from climdask.errors import DataError
 from climdask.outputs.atomicfiles import atomically
 from climdask.outputs.folder import OutputFolder, write_text
+from climdask.planning.chains import CarryId
 from climdask.planning.plan import Chain
 
 _PREFIX = "{}--"  # before the arrays of a state
@@ -37,6 +40,65 @@ def checkpoint_path(folder: OutputFolder, chain: Chain, branch: str, year: int) 
     """Return where the sum of a full window is saved; the name holds what decides the sum."""
     name = f"{branch}-{year}-{chain.carry_hash(branch, year)}.npz"
     return folder.state / "checkpoints" / slug(chain.id) / name
+
+
+def reference_path(folder: OutputFolder, chain: Chain, at: CarryId) -> Path:
+    """Return where the normals of a reference period are saved."""
+    name = f"{at.branch}-{at.year}-{chain.reference_hash(at.branch, at.year)}.reference.npz"
+    return folder.state / "checkpoints" / slug(chain.id) / name
+
+
+def save_reference(path: Path, made: ReferenceNormals) -> None:
+    """Save the normals of a reference period; the file appears whole or not at all.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+    content: dict[str, Any] = {
+        "skipped": np.array(json.dumps(made.skipped)),
+        "place": np.array(_place(path)),
+        **{f"high--{name}": value.high for name, value in made.values.items()},
+        **{f"low--{name}": value.low for name, value in made.values.items()},
+        **{f"enough--{name}": regions for name, regions in made.enough.items()},
+    }
+    _save(path, content)
+
+
+def load_reference(path: Path) -> ReferenceNormals:
+    """Load what :func:`save_reference` saved, to the last bit.
+
+    Raises:
+        DataError: the file is gone, damaged, or of something else.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        _check_place(path, arrays)
+        high, low, enough = (_prefixed(arrays, kind) for kind in ("high--", "low--", "enough--"))
+        values = {name: DoubleDouble(high[name], low[name]) for name in high}
+        skipped = tuple((int(y), str(p)) for y, p in json.loads(str(arrays["skipped"])))
+        return ReferenceNormals(values, enough, skipped)
+    except Exception as error:  # a damaged archive raises all sorts of things
+        raise DataError(f"{path}: checkpoint cannot be read ({error}); delete it") from error
+
+
+def _prefixed(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def saved_references(
+    folder: OutputFolder, chain: Chain, *, strict: bool
+) -> Iterator[tuple[str, int]]:
+    """Yield branch and last year of the reference periods whose normals still fit and are whole.
+
+    Under ``strict`` those that lack bad files, skipped by an earlier run, do not fit.
+    """
+    last = {branch: max(targets, default=0) for branch, targets in chain.targets.items()}
+    for at in {at for branch, year in last.items() for at in chain.references(branch, year)}:
+        path = reference_path(folder, chain, at)
+        skipped = _skipped(path) if path.exists() else None
+        if skipped is not None and not (strict and skipped):
+            yield at.branch, at.year
 
 
 def save_checkpoint(path: Path, carry: Carry) -> None:
@@ -57,7 +119,10 @@ def save_checkpoint(path: Path, carry: Carry) -> None:
         **_arrays(carry),
         **_steps(carry),
     }
+    _save(path, content)
 
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
             np.savez(file, **content)

@@ -15,7 +15,7 @@ from typing import Any
 from dask._task_spec import DataNode, Task, TaskRef
 
 from climdask.execution import tasks
-from climdask.execution.checkpoints import checkpoint_path
+from climdask.execution.checkpoints import checkpoint_path, reference_path
 from climdask.execution.tasks import RunContext
 from climdask.inputs.access import file_id
 from climdask.planning.chains import BlockId, CarryId, Read, Step
@@ -24,7 +24,10 @@ from climdask.planning.plan import Chain, Plan
 Key = tuple[str, str, str, int, str]
 
 # Which tasks go first: what frees memory before what fills it. Within a stage, early years first.
-_ORDER = {"write": 4, "tick": 4, "checkpoint": 3, "window": 3, "restore": 2, "chain": 2, "read": 1}
+_ORDER = {
+    "write": 4, "tick": 4, "reference": 4, "checkpoint": 3, "window": 3, "restore": 2, "chain": 2,
+    "read": 1,
+}  # fmt: skip
 _MOST_YEARS = 100_000
 
 
@@ -175,9 +178,17 @@ class _Builder:
         window = self._add(
             "window", *at, tasks.window, step, before, *map(TaskRef, parts), place=place
         )
+        if step.is_reference:
+            path = reference_path(self.context.folder, self.chain, CarryId(*at))
+            key = self._add(
+                "reference", *at, tasks.reference, CarryId(*at), path, TaskRef(window), place=place
+            )
+            self.graph.wanted.append(key)
+            unsaved.append(key)
         if step.is_target:
             job = self.chain.job(*at)
-            write = self._add("write", *at, tasks.write, job, TaskRef(window), place=place)
+            others = [TaskRef(key) for key in self._references(*at)]
+            write = self._add("write", *at, tasks.write, job, TaskRef(window), *others, place=place)
             self.graph.wanted.append(write)
             unsaved.append(write)
         else:
@@ -191,6 +202,19 @@ class _Builder:
             self.graph.wanted.append(key)
             # The next checkpoint follows this one, and so all writes before it.
             unsaved[:] = [key]
+
+    def _references(self, branch: str, target_year: int) -> list[Key]:
+        """Return the keys of the reference normals of a target; saved ones are loaded."""
+        keys = []
+        for at in self.chain.references(branch, target_year):
+            key = self.key("reference", at.branch, at.year)
+            is_saved = (self.chain.id, at.branch, at.year) in self.chain.done.references
+            if is_saved and key not in self.graph.tasks:
+                path = reference_path(self.context.folder, self.chain, at)
+                where = ("reference", at.branch, at.year)
+                self._at_home(self._add(*where, tasks.saved_reference, path, place=0))
+            keys.append(key)
+        return keys
 
     def _before(self, step: Step, place: int) -> Any:
         if step.before is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from isal import isal_zlib
 
-from climdask.execution.checkpoints import saved_checkpoints
+from climdask.execution.checkpoints import saved_checkpoints, saved_references
 from climdask.inputs.access import append_line, read_lines
 from climdask.outputs.folder import OutputFolder
 from climdask.outputs.formats import FORMATS, Holder
@@ -197,8 +197,13 @@ def take_stock(
         for chain in plan.chains
         for branch, year in saved_checkpoints(folder, chain, strict=strict)
     )
+    references = frozenset(
+        (chain.id, branch, year)
+        for chain in plan.chains
+        for branch, year in saved_references(folder, chain, strict=strict)
+    )
     return Findings(
-        Done(frozenset(verdicts["done"]), checkpoints),
+        Done(frozenset(verdicts["done"]), checkpoints, references),
         tuple(verdicts["stale"]),
         tuple(verdicts["damaged"]),
         {

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from climdask.climatology.changes import ReferenceNormals
 from climdask.errors import ClimdaskError
 from climdask.execution import tasks
-from climdask.execution.checkpoints import checkpoint_path
+from climdask.execution.checkpoints import checkpoint_path, reference_path
 from climdask.execution.events import Event
 from climdask.execution.tasks import Blocks, Handed, RunContext, Superseded, Written
 from climdask.planning.chains import BlockId, CarryId, Step
@@ -46,6 +47,7 @@ class _Walk:
     done: Counter[str] = field(default_factory=Counter)
     held: dict[int, Blocks | Superseded] = field(default_factory=dict)
     carries: dict[CarryId, Handed] = field(default_factory=dict)
+    references: dict[CarryId, ReferenceNormals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.readings: dict[BlockId, list[int]] = {}
@@ -73,6 +75,7 @@ class _Walk:
             parts = [self.held[i] for i in self._needs(step)]
             carry = tasks.window(spec, context, step, self._before(step), *parts)
             yield self._event("window", step.branch, step.year)
+            self._refer(step, carry)
             if self._write(step, carry):
                 yield self._event("write", step.branch, step.year)
             self._save(step, carry)
@@ -92,11 +95,28 @@ class _Walk:
             return tasks.restore(self.chain.spec, self.context, path)
         return self.carries[step.before]
 
+    def _refer(self, step: Step, carry: Handed) -> None:
+        """Make the normals of a reference period that ends here."""
+        if step.is_reference:
+            at = CarryId(step.branch, step.year)
+            path = reference_path(self.context.folder, self.chain, at)
+            made = tasks.reference(self.chain.spec, self.context, at, path, carry)
+            self.references[at] = made
+
+    def _reference(self, at: CarryId) -> ReferenceNormals:
+        """Return the normals of a reference period; what an earlier run saved is loaded."""
+        if at not in self.references:
+            path = reference_path(self.context.folder, self.chain, at)
+            self.references[at] = tasks.saved_reference(self.chain.spec, self.context, path)
+        return self.references[at]
+
     def _write(self, step: Step, carry: Handed) -> Written | None:
         if not step.is_target:
             return None
         job = self.chain.job(step.branch, step.year)
-        return tasks.write(self.chain.spec, self.context, job, carry)
+        references = self.chain.references(step.branch, step.year)
+        others = [self._reference(at) for at in references]
+        return tasks.write(self.chain.spec, self.context, job, carry, *others)
 
     def _save(self, step: Step, carry: Handed) -> None:
         if step.has_checkpoint:

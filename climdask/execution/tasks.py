@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology.blocks import Block, join_blocks
-from climdask.climatology.calendars import DayAxis, edge_years, run_lengths
+from climdask.climatology.calendars import DayAxis, Window, edge_years, run_lengths
 from climdask.climatology.carry import Carry, carry_of_steps
+from climdask.climatology.changes import ReferenceNormals
 from climdask.climatology.coverage import Counts, Coverage, MissingRule, needed_values
 from climdask.climatology.cycles import DAY
+from climdask.climatology.doubledoubles import DoubleDouble
 from climdask.climatology.places import RegionCells
 from climdask.climatology.products import Product
 from climdask.climatology.rounding import rounded
@@ -31,8 +33,10 @@ from climdask.climatology.stepyears import StepYears, YearEnd, slide_steps
 from climdask.errors import ClimdaskError, DataError, InconsistentFile, UnreadableFile
 from climdask.execution.checkpoints import (
     load_checkpoint,
+    load_reference,
     newest_marks,
     save_checkpoint,
+    save_reference,
     set_mark,
 )
 from climdask.execution.gaps import gaps_of
@@ -128,6 +132,7 @@ class Skipped:
 Blocks = tuple[Block, ...] | Skipped
 Values = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 Handed = Carry | Superseded
+References = Mapping[Window, ReferenceNormals]
 
 
 def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks | Superseded:
@@ -344,8 +349,65 @@ def _block(
         ) from None
 
 
-def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Handed) -> Written:
+def reference(
+    spec: ChainSpec, context: RunContext, at: CarryId, path: Path, carry: Handed
+) -> ReferenceNormals:
+    """Make the normals of a reference period, before the rounding, and save them.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+        DataError: files were skipped, and too few years are left.
+    """
+    if isinstance(carry, Superseded):  # everything up to the checkpoint is saved, this too
+        return load_reference(path)
+    with context.access.working("reference", spec.id, at.branch, at.year):
+        window = Window.ending(at.year, spec.window)
+        _check_years(spec, carry, f"reference period {window.first_year}-{window.last_year}")
+        made = reference_normals(spec, window, carry)
+        save_reference(path, made)
+        return made
+
+
+def reference_normals(spec: ChainSpec, window: Window, carry: Carry) -> ReferenceNormals:
+    """Return the normals of a reference period, of all frequencies, before the rounding."""
+    values: dict[str, DoubleDouble] = {}
+    enough: dict[str, npt.NDArray[np.bool_]] = {}
+    for own in spec.frequencies:
+        carries = dict(zip(own.products, carries_of(spec, own, carry), strict=True))
+        for product in own.compared:
+            values[_reference_name(own, product)] = _unrounded(
+                own, window, carries[product], product
+            )
+            valid = carries[product].coverage.valid_days.any(axis=2).sum(axis=0)
+            enough[_reference_name(own, product)] = valid >= own.min_years
+    return ReferenceNormals(values, enough, carry.coverage.skipped)
+
+
+def _reference_name(spec: ChainSpec, product: Product) -> str:
+    return f"{spec.frequency}--{product.name(spec.variable)}"
+
+
+def saved_reference(spec: ChainSpec, context: RunContext, path: Path) -> ReferenceNormals:
+    """Load the normals of a reference period that an earlier run saved."""
+    del spec, context
+    return load_reference(path)
+
+
+def write(
+    spec: ChainSpec,
+    context: RunContext,
+    job: WriteJob,
+    carry: Handed,
+    *references: ReferenceNormals,
+) -> Written:
     """Write the normal of a target year: a file, or its part of a Zarr store, for each region.
+
+    Args:
+        spec: of the chain.
+        context: of the run.
+        job: what is to be written.
+        carry: the sum of the window.
+        references: the normals of those of ``spec.references`` that end by the target year.
 
     Raises:
         OutputError: the disk is full or cannot be written.
@@ -355,29 +417,40 @@ def write(spec: ChainSpec, context: RunContext, job: WriteJob, carry: Handed) ->
     if isinstance(carry, Superseded):
         return Written(job.branch, target, paths, _bytes(spec, context, job), None)
     with context.access.working("write", spec.id, job.branch, target) as line:
-        if gaps := _write_regions(spec, context, job, carry):
+        ended = [w for w in spec.references if w.last_year <= target]
+        others = dict(zip(ended, references, strict=True))
+        if gaps := _write_regions(spec, context, job, carry, others):
             line["gaps"] = gaps
         line["bytes"] = n_bytes = _bytes(spec, context, job)
     return Written(job.branch, target, paths, n_bytes, len(carry.years))
 
 
-def _write_regions(
-    spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry
-) -> list[dict[str, Any]]:
-    """Write the normal of each region; return what they lack everywhere."""
-    target = job.window.last_year
+def _check_years(spec: ChainSpec, carry: Carry, what: str) -> None:
+    """Check that bad files, which were skipped, leave enough years.
+
+    Raises:
+        DataError: they do not.
+    """
     skipped = tuple(sorted({year for year, _ in carry.coverage.skipped}))
     if len(carry.years) < spec.min_years <= len({*carry.years, *skipped}):
         raise DataError(
-            f"{spec.id}: normal of {target}: without the bad files of {run_lengths(skipped)} only "
+            f"{spec.id}: {what}: without the bad files of {run_lengths(skipped)} only "
             f"{quantity(len(carry.years), 'source year is')} left, fewer than min_years: "
             f"{spec.min_years}"
         )
+
+
+def _write_regions(
+    spec: ChainSpec, context: RunContext, job: WriteJob, carry: Carry, references: References
+) -> list[dict[str, Any]]:
+    """Write the normal of each region; return what they lack everywhere."""
+    _check_years(spec, carry, f"normal of {job.window.last_year}")
     gaps: list[dict[str, Any]] = []
     for own in spec.frequencies:
         files = [file for file in job.files if file.frequency == own.frequency]
         if files:
-            gaps += _write_frequency(own, context, job, files, carries_of(spec, own, carry))
+            carries = carries_of(spec, own, carry)
+            gaps += _write_frequency(own, context, job, files, carries, references)
     return gaps
 
 
@@ -403,27 +476,29 @@ def _write_frequency(
     job: WriteJob,
     files: Sequence[NormalFile],
     carries: Sequence[Carry],
+    references: References,
 ) -> list[dict[str, Any]]:
     """Write the normals of one frequency; the first product tells the years behind them."""
-    pairs = zip(spec.products, carries, strict=True)
-    made = [_made(spec, job, carry, product) for product, carry in pairs]
-    needed = _needed(spec, job, spec.products[0].statistic)
+    made = _all_made(spec, job.window, carries, references)
+    needed = _needed(spec, job.window, spec.products[0].statistic)
+    bad = {bad for other in references.values() for bad in other.skipped}
     places = {region.place.name: n for n, region in enumerate(spec.selection.regions)}
     carry = carries[0]
-    skipped = tuple(sorted({year for year, _ in carry.coverage.skipped}))
+    skipped = tuple(sorted({year for year, _ in {*carry.coverage.skipped, *bad}}))
     gaps: list[dict[str, Any]] = []
     for file in files:
-        region = spec.selection.regions[places[file.region]]
-        valid = carry.coverage.valid_days[:, places[file.region]]
+        place = places[file.region]
+        region, valid = spec.selection.regions[place], carry.coverage.valid_days[:, place]
         years = [year for year, days in zip(carry.years, valid, strict=True) if days.any()]
         enough = len(years) >= spec.min_years
         usual = spec.steps.edges(job.window)
         edges = edge_years(carry.years, valid, usual)
         made_from = replace(
-            _provenance(job, file, carry, _sources(spec, job, years)),
+            _provenance(job, file, carry, _sources(spec, job, years), bad),
             edges=tuple(edge_runs(edges, usual)),
         )
-        own = [_cut(values, region, blank=not enough) for values in made]
+        fits = [enough and _has_reference(spec, p, place, references) for p in spec.products]
+        own = [_cut(v, region, blank=not fit) for v, fit in zip(made, fits, strict=True)]
         field = NormalField(
             own[0],
             valid.sum(axis=0, dtype=np.int16),
@@ -438,19 +513,59 @@ def _write_frequency(
     return gaps
 
 
-def _needed(spec: ChainSpec, job: WriteJob, statistic: WindowStatistic) -> Counts:
+def _has_reference(spec: ChainSpec, product: Product, place: int, references: References) -> bool:
+    """Tell whether a region has a reference that a product needs; so if it needs none."""
+    if product.change is None or product.change.reference not in references:
+        return product.change is None
+    enough = references[product.change.reference].enough
+    return bool(enough[_reference_name(spec, product.normal)][place])
+
+
+def _needed(spec: ChainSpec, window: Window, statistic: WindowStatistic) -> Counts:
     """Return [day]: the values that a statistic needs on each day."""
     rule = MissingRule(spec.min_years, spec.window)
     if spec.frequency != DAY:
         return rule.needed(np.full(len(spec.steps), spec.window, dtype=np.int16))
-    return needed_values(rule, spec.axis, job.window, statistic.pool_days)
+    return needed_values(rule, spec.axis, window, statistic.pool_days)
 
 
-def _made(spec: ChainSpec, job: WriteJob, carry: Carry, product: Product) -> Values:
-    """Return what is written of a product, [day, cell]: rounded, if the workflow says so."""
-    statistic, needed = product.statistic, _needed(spec, job, product.statistic)
-    values = carry.normal(needed, spec.min_years, statistic, product.units)
-    if spec.significant_digits is None or statistic.quantity == "number":
+def _all_made(
+    spec: ChainSpec, window: Window, carries: Sequence[Carry], references: References
+) -> list[Values]:
+    """Return what is written of each product, [day, cell]: with fewer digits, if asked for."""
+    made: list[Values] = []
+    latest: tuple[Product, DoubleDouble] | None = None  # changes of one normal follow each other
+    for product, carry in zip(spec.products, carries, strict=True):
+        if product.change is None:
+            made.append(_digits(spec, product, _made(spec, window, carry, product)))
+            continue
+        if product.change.reference not in references:  # the target comes before its end
+            made.append(np.full(carry.shape, np.nan, dtype=np.float32))
+            continue
+        if latest is None or latest[0] != product.normal:
+            latest = product.normal, _unrounded(spec, window, carry, product.normal)
+        other = references[product.change.reference].values[_reference_name(spec, product.normal)]
+        made.append(_digits(spec, product, product.change(latest[1], other)))
+    return made
+
+
+def _made(spec: ChainSpec, window: Window, carry: Carry, product: Product) -> Values:
+    """Return a normal [day, cell]."""
+    needed = _needed(spec, window, product.statistic)
+    own = (product.statistic, product.units, product.smoothing)
+    return carry.normal(needed, spec.min_years, *own)
+
+
+def _unrounded(spec: ChainSpec, window: Window, carry: Carry, product: Product) -> DoubleDouble:
+    """Return what a normal is before the rounding, [day, cell]."""
+    needed = _needed(spec, window, product.statistic)
+    own = (product.statistic, product.units, product.smoothing)
+    return carry.unrounded(needed, spec.min_years, *own)
+
+
+def _digits(spec: ChainSpec, product: Product, values: Values) -> Values:
+    """Return values with the digits that the workflow asks for."""
+    if spec.significant_digits is None or product.statistic.quantity == "number":
         return values
     return rounded(values.astype(np.float32, copy=False), spec.significant_digits)
 
@@ -502,9 +617,16 @@ def _sources(spec: ChainSpec, job: WriteJob, years: Sequence[int]) -> list[int]:
 
 
 def _provenance(
-    job: WriteJob, file: NormalFile, carry: Carry, years: Collection[int]
+    job: WriteJob,
+    file: NormalFile,
+    carry: Carry,
+    years: Collection[int],
+    bad: Collection[tuple[int, str]],
 ) -> Provenance:
-    """Name scenario, version and files of each source year that is in the normal."""
+    """Name scenario, version and files of each source year that is in the normal.
+
+    Files that were skipped are named, also ``bad`` ones of reference periods.
+    """
     sources = []
     for source in job.sources:
         if source.year in years and source.files:
@@ -512,7 +634,8 @@ def _provenance(
             version = "+".join(".".join(map(str, f.version)) or "none" for f in files)
             paths = tuple(f.path for f in files)
             sources.append(Source(source.year, source.experiment, version, paths))
-    skipped = tuple(dict.fromkeys(path for _, path in carry.coverage.skipped))
+    missed = sorted({*carry.coverage.skipped, *bad})
+    skipped = tuple(dict.fromkeys(path for _, path in missed))
     return Provenance(tuple(sources), skipped, (file.input_hash, file.untimed_hash))
 
 

@@ -19,6 +19,7 @@ from climdask.climatology.calendars import (
     LEAP_CALENDARS,
     Window,
 )
+from climdask.climatology.changes import Change
 from climdask.climatology.conversions import UNCHANGED
 from climdask.climatology.cycles import DAY, MONTH, SEASON
 from climdask.climatology.expressions import Kind
@@ -187,6 +188,8 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
     that is no level, does not warn at each command.
     """
     about = dict(shared)
+    if product.change:
+        return _of_change(spec, product, product.change, _of_product(spec, product.normal, shared))
     if product == DAILY_MEAN:
         return about
     units = product.units.target
@@ -205,11 +208,33 @@ def _of_product(spec: ChainSpec, product: Product, shared: Mapping[str, Any]) ->
         return _of_number(about)
     if statistic.quantity == "difference" and "units_metadata" in about:
         about["units_metadata"] = "temperature: difference"  # CF 1.11, appendix E
+    return about | _of_statistic(product)
+
+
+def _of_change(
+    spec: ChainSpec, product: Product, change: Change, normal: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the attributes of a change of a normal, which is no quantity with a standard name."""
+    about = {k: v for k, v in normal.items() if k not in ("standard_name", "units_metadata")}
+    about["long_name"] = f"{change.words} of {_what(normal) or product.name(spec.variable)}"
+    about["reference_period"] = change.period
+    if change.floor is not None:
+        about["units"], about["relative_floor"] = "%", change.floor[1]
+    elif "units_metadata" in normal:
+        about["units_metadata"] = "temperature: difference"  # CF 1.11, appendix E
+    return about
+
+
+def _of_statistic(product: Product) -> dict[str, Any]:
+    """Return the attributes that say what the cell methods of CF cannot."""
+    about: dict[str, Any] = {}
+    if product.smoothing:
+        about["smoothing"] = product.smoothing.text
     if product.percentile:
         about["percentile"] = product.percentile
         about["percentile_definition"] = product.method
-    if statistic.pool_days > 1:
-        about["pool_days"] = np.int32(statistic.pool_days)
+    if product.statistic.pool_days > 1:
+        about["pool_days"] = np.int32(product.statistic.pool_days)
     return about
 
 

@@ -59,6 +59,7 @@ class Step(Compact):
         enters, leaves: the blocks added and dropped; None in a gap of the archive.
         is_target: the sum after this step makes a normal.
         has_checkpoint: the sum after this step is saved.
+        is_reference: the sum after this step makes the normal of a reference period.
     """
 
     branch: str
@@ -69,6 +70,7 @@ class Step(Compact):
     leaves: BlockId | None
     is_target: bool
     has_checkpoint: bool
+    is_reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Demand:
         keep_ring: keep the window's blocks in memory; else read the leaving year again.
         slice_years: years of one file that one task may read at most.
         reaches_back: whether steps of a year have days of the year before, as DJF has.
+        references: last years by branch of the reference periods whose normals are needed.
     """
 
     window: int
@@ -122,6 +125,11 @@ class Demand:
     keep_ring: bool = True
     slice_years: int = 1
     reaches_back: bool = False
+    references: Mapping[str, Collection[int]] = field(default_factory=dict)
+
+    def due(self, branch: str) -> set[int]:
+        """Return the years after which the sum of a branch is needed."""
+        return {*self.targets.get(branch, ()), *self.references.get(branch, ())}
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,7 @@ def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
     trunk = demand.trunk
     # Where scenarios leave the trunk: before a year of which each has a part of its own.
     last = fork(sources, trunk, demand.last_historical_year)
-    wanted = {branch: _years(demand, branch) for branch in demand.targets}
+    wanted = {branch: _years(demand, branch) for branch in {**demand.targets, trunk: ()}}
     own = {
         branch: list(_stretches(demand, branch, {y for y in years if y > last}))
         for branch, years in wanted.items()
@@ -193,9 +201,12 @@ def _steps(demand: Demand, sources: Sources) -> dict[str, tuple[Step, ...]]:
 
 
 def _years(demand: Demand, branch: str) -> set[int]:
-    """Return the years of all windows of a branch, with the year before where that is needed."""
+    """Return the years of all windows of a branch, reference periods too.
+
+    With the year before where that is needed.
+    """
     length = demand.window + demand.reaches_back
-    return {y for t in demand.targets[branch] for y in Window.ending(t, length).years}
+    return {y for t in demand.due(branch) for y in Window.ending(t, length).years}
 
 
 @dataclass(frozen=True)
@@ -242,7 +253,7 @@ def _stretches(
     3. The first window reaches back into the trunk: start from the trunk's sum there
        (:meth:`_Stretch.continuing`).
     """
-    targets = sorted(demand.targets.get(branch, ()))
+    targets = sorted(demand.due(branch))
     for first, last in _runs(years):
         due = [t for t in targets if first <= t <= last]
         if leads_on is not None and first <= leads_on <= last:
@@ -292,6 +303,7 @@ def _walk(
                     else None,
                     is_target=year in targets,
                     has_checkpoint=is_full and (is_due or year == leads_on),
+                    is_reference=year in demand.references.get(branch, ()),
                 )
             )
     return tuple(steps)

@@ -13,6 +13,7 @@ from climdask.planning.wording import makes, openings, size
 
 if TYPE_CHECKING:
     from climdask.planning.plan import Chain, Plan
+    from climdask.settings.change import ChangeSection
 
 # More than these are shown as a table.
 MOST_CHAINS = 30
@@ -28,6 +29,8 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"region   {region.place}: {region.lat.size} x {region.lon.size} cells"
     rules = f"min_years {flow.years_needed}, leap_day {flow.leap_day}"
     yield f"window   {quantity(flow.window, 'year')}, {rules}"
+    if flow.change:
+        yield f"change   {_change(flow.change)}"
     is_long = len(plan.all_chains) + len(plan.failures) > MOST_CHAINS
     yield from overview(plan) if is_long else _chains(plan)
     for name, why in plan.failures.items():
@@ -36,6 +39,12 @@ def lines(plan: Plan) -> Iterator[str]:
     for note in grouped_notes(plan.notes, ids) if is_long else plan.notes:
         yield f"note     {note}"
     yield from _totals(plan)
+
+
+def _change(change: ChangeSection) -> str:
+    periods = ", ".join(f"{w.first_year}-{w.last_year}" for w in change.references)
+    floors = f", in percent from {' and '.join(f.text for f in change.floors)} on"
+    return f"against {periods}{floors if change.floors else ''}"
 
 
 def _chains(plan: Plan) -> Iterator[str]:

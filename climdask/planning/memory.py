@@ -6,7 +6,9 @@ Pure. Bytes are counted for each cell-day, a cell on a day of the year:
 - for each carry 2 for the count, and what the statistics keep together: 16 for the sum (two float64
   terms, which precipitation needs), 24 for the sum of squares, and for order statistics 4 for each
   year of the window, sorted;
-- 8 for each normal that is being written.
+- 8 for each normal that is being written, and 24 where one is smoothed or compared with a reference
+  period: before the rounding it has two float64, and what is made of it has another;
+- 16 for each normal of each reference period, two float64.
 
 A chunk on disk that is larger than a block is undone as a whole by each thread that reads; what it
 takes beyond the block is counted, six times: as stored, undone, cut, unpacked, rounded and masked.
@@ -19,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BLOCK_BYTES, COUNT_BYTES, WRITE_BYTES = 4, 2, 8
+UNROUNDED_BYTES, REFERENCE_BYTES = 24, 16
 CHUNK_COPIES = 6
 # The share of a worker's memory that chains may have.
 MEMORY_SHARE = 0.5
@@ -54,6 +57,8 @@ def fit(
     products: int = 1,
     state_bytes: int = 16,
     sorted_bytes: int = 0,
+    unrounded_bytes: int = 0,
+    reference_bytes: int = 0,
     chunk_bytes: int = 0,
 ) -> ChainMemory:
     """Choose the most that fits: the ring first, then how far to read ahead.
@@ -68,6 +73,9 @@ def fit(
         products: what is made of the variable, written one region after another.
         state_bytes: that a carry keeps of the values for each cell-day.
         sorted_bytes: those of them that are sorted years.
+        unrounded_bytes: of a product that something is made of before the rounding, for each
+            cell-day.
+        reference_bytes: of the normals of the reference periods, for each cell-day.
         chunk_bytes: of one chunk of the input, undone.
 
     Returns:
@@ -81,6 +89,7 @@ def fit(
         carries = min(ahead, threads) + 1
         carry = COUNT_BYTES + state_bytes
         each = blocks * BLOCK_BYTES + carries * carry + products * WRITE_BYTES
+        each += unrounded_bytes + reference_bytes
         buffers = min(ahead, threads) * CHUNK_COPIES * beyond
         return ChainMemory(
             keeps_ring,

@@ -27,11 +27,18 @@ from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory
 from climdask.plaintext import printable
 from climdask.planning import listing
-from climdask.planning.chains import Branches, Demand, lay_out
+from climdask.planning.chains import Branches, CarryId, Demand, lay_out
 from climdask.planning.digests import as_json, digest_of, digest_of_json, joined
-from climdask.planning.memory import MEMORY_SHARE, PROCESS_BYTES, ChainMemory, fit
+from climdask.planning.memory import (
+    MEMORY_SHARE,
+    PROCESS_BYTES,
+    REFERENCE_BYTES,
+    UNROUNDED_BYTES,
+    ChainMemory,
+    fit,
+)
 from climdask.planning.naming import NAMINGS, SeriesName
-from climdask.planning.sourceyears import Sources
+from climdask.planning.sourceyears import Sources, fork
 from climdask.planning.windowfiles import SourceYear, WindowFiles
 from climdask.planning.wording import size
 from climdask.settings.workflow import Execution, Workflow
@@ -62,10 +69,12 @@ class Done:
     Attributes:
         normals: keys of :class:`NormalFile`.
         checkpoints: (chain id, branch, year) each.
+        references: (chain id, branch, last year) of the normals of reference periods.
     """
 
     normals: frozenset[str] = frozenset()
     checkpoints: frozenset[tuple[str, str, int]] = frozenset()
+    references: frozenset[tuple[str, str, int]] = frozenset()
 
     def saved(self, chain_id: str, branch: str) -> list[int]:
         """Return the years after which a branch's carry was saved."""
@@ -230,6 +239,28 @@ class ChainSpec:
         return STATES["sorted"].bytes_per_value(self.window) * ("sorted" in self.states)
 
     @property
+    def unrounded_bytes(self) -> int:
+        """Bytes of a product that something is made of before the rounding, for each cell-day."""
+        return UNROUNDED_BYTES * any(p.smoothing or p.change for p in self.products)
+
+    @property
+    def compared(self) -> tuple[Product, ...]:
+        """The normals at this frequency that are compared with reference periods."""
+        return tuple(dict.fromkeys(p.normal for p in self.products if p.change))
+
+    @cached_property
+    def references(self) -> tuple[Window, ...]:
+        """The reference periods of all frequencies, in order."""
+        found = {p.change.reference for s in self.frequencies for p in s.products if p.change}
+        return tuple(sorted(found, key=lambda window: window.last_year))
+
+    @property
+    def reference_bytes(self) -> int:
+        """Bytes of the normals of the reference periods, for each cell-day."""
+        values = sum(len(spec.compared) * len(spec.steps) for spec in self.frequencies)
+        return -(-REFERENCE_BYTES * len(self.references) * values // len(self.read_axis))
+
+    @property
     def value_bytes(self) -> int:
         """Bytes of all products for each cell-day, as written."""
         return sum(2 if p.statistic.quantity == "number" else 4 for p in self.products)
@@ -334,6 +365,8 @@ class Chain:
             products=len(spec.products),
             state_bytes=spec.state_bytes,
             sorted_bytes=spec.sorted_bytes,
+            unrounded_bytes=spec.unrounded_bytes,
+            reference_bytes=spec.reference_bytes,
             limit=self.limits.memory_per_worker,
             chunk_bytes=spec.header.chunk_bytes,
         )
@@ -363,10 +396,32 @@ class Chain:
                 keep_ring=self.memory.keeps_ring,
                 slice_years=self.slice_years,
                 reaches_back=spec.reaches_back,
+                references=self._missing_references(),
             ),
             self.files,
             self.sources,
         )
+
+    def references(self, branch: str, target_year: int) -> tuple[CarryId, ...]:
+        """Return the sums of the reference periods that end by a target year, in order of years.
+
+        What lies before the scenarios leave the trunk is made there, once for all of them.
+        """
+        if not self.spec.references:
+            return ()
+        trunk, last = self.spec.periods.historical, self.spec.periods.last_historical_year
+        leaves = fork(self.found.sources, trunk, last)
+        years = [w.last_year for w in self.spec.references if w.last_year <= target_year]
+        return tuple(CarryId(trunk if year <= leaves else branch, year) for year in years)
+
+    def _missing_references(self) -> dict[str, set[int]]:
+        """Return the last years of the reference periods that are to be made, by branch."""
+        found: dict[str, set[int]] = {}
+        for branch in self.targets:
+            for at in self.references(branch, max(self.pending[branch], default=0)):
+                if (self.id, at.branch, at.year) not in self.done.references:
+                    found.setdefault(at.branch, set()).add(at.year)
+        return found
 
     @property
     def slice_years(self) -> int:
@@ -466,7 +521,17 @@ class Chain:
 
     def _window_hashes(self, spec: ChainSpec, branch: str, year: int) -> tuple[str, str]:
         """Return two hashes of the files of a window, with and without modification times."""
-        return self.found.digests(branch, Window.ending(year, self._lengths[spec.frequency]))
+        length = self._lengths[spec.frequency]
+        own = self.found.digests(branch, Window.ending(year, length))
+        if not spec.alone.references:
+            return own
+        others = [
+            self.found.digests(branch, Window.ending(window.last_year, length))
+            for window in spec.alone.references
+            if window.last_year <= year
+        ]
+        timed, untimed = (digest_of(*both) for both in zip(own, *others, strict=True))
+        return timed, untimed
 
     def _normal_hash(self, spec: ChainSpec, region: RegionCells, files: str) -> str:
         """Return a hash of the keys that decide a normal, and of its files' hash."""
@@ -495,6 +560,11 @@ class Chain:
         window = Window.ending(year, self.spec.window + self.spec.reaches_back)
         files, _ = self.found.digests(branch, window)
         return digest_of(keys, boxes, files, *self.spec.carry_keys)
+
+    def reference_hash(self, branch: str, year: int) -> str:
+        """Return a hash of all that decides the normals of a reference period that ends then."""
+        compared = [[repr(s.cycle), [p.facts for p in s.compared]] for s in self.spec.frequencies]
+        return digest_of(self.carry_hash(branch, year), self.spec.min_years, compared)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,25 +10,31 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import get_args
 
 from climdask.climatology.calendars import DayAxis, Periods, Window, run_lengths
+from climdask.climatology.changes import Change
 from climdask.climatology.conversions import (
     UNCHANGED,
     Conversion,
     UnitsError,
     conversion,
+    is_temperature,
     is_water,
     wanted_units,
 )
 from climdask.climatology.cycles import Cycle
+from climdask.climatology.expressions import Kind
 from climdask.climatology.places import Selection, select
 from climdask.climatology.products import OWN_NAMES, Product, Within, taken_names
 from climdask.errors import ClimdaskError, PlanError
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory, Series
+from climdask.plaintext import quantity
+from climdask.planning.chains import CarryId
 from climdask.planning.plan import Chain, ChainSpec, Plan
 from climdask.planning.sourceyears import days_lacking, split_years
 from climdask.planning.windowfiles import SourceYear, WindowFiles
@@ -123,6 +129,7 @@ class _Surveyor:
         found = WindowFiles(flow.historical, self.last_historical_year, files)
         chain = Chain(spec, found, self._targets(files), home, flow.run)
         self._check_split_years(chain)
+        self._check_references(chain)
         self._report(chain)
         return chain
 
@@ -141,12 +148,64 @@ class _Surveyor:
             bound = replace(product, within=self._bound(product.within))
             bound = replace(bound, units=self._units(bound))
             found[product.cycle] = (*found.get(product.cycle, ()), bound)
+        found = {cycle: self._with_changes(own) for cycle, own in found.items()}
         if not found:
             raise PlanError(
                 f"{self.series.id}: normals: no entry is made of {self.series.variable}; add one, "
                 "or leave the variable out of variables"
             )
         return found
+
+    def _with_changes(self, products: tuple[Product, ...]) -> tuple[Product, ...]:
+        """Return products and their changes against the reference periods, which come last.
+
+        Raises:
+            PlanError: a change has the name of another product.
+        """
+        section = self.workflow.change
+        if section is None:
+            return products
+        made = [
+            change
+            for product in products
+            if product.statistic.quantity != "number"
+            for change in self._changes(product, section.references)
+        ]
+        taken = [*OWN_NAMES, *(p.name(self.series.variable) for p in products)]
+        doubled = [n for n in (p.name(self.series.variable) for p in made) if n in taken]
+        if doubled:
+            raise PlanError(
+                f"{self.series.id}: normals: {doubled[0]} is the name of a change, and of "
+                "something else; give that another name"
+            )
+        return (*products, *made)
+
+    def _changes(self, product: Product, references: Sequence[Window]) -> Iterator[Product]:
+        """Yield the difference from each reference period, and the ratio where there is one."""
+        floor = self._floor(product)
+        for reference in references:
+            difference = Change(reference, None, len(references) > 1)
+            yield replace(product, change=difference)
+            if floor is not None:
+                yield replace(product, change=replace(difference, floor=floor))
+
+    def _floor(self, product: Product) -> tuple[Fraction, str] | None:
+        """Return the least value of a reference that has a ratio; None where no ratio is made."""
+        section, within = self.workflow.change, product.within
+        own = within.result_units if within else self.header.units
+        units = product.units.target or own
+        if within and within.expression.kind in (Kind.DAYS, Kind.DAYS_IN_SPELLS):
+            units = "day"  # a number of them
+        for floor in section.floors if section else ():
+            value = floor.in_units(units, water=self._is_water)
+            if value is not None:
+                return value, floor.text
+        if section and section.floors and not _is_temperature(units):
+            self._note(
+                f"no ratio of {product.name(self.series.variable)} ({units}), as relative_floor "
+                "has nothing of its units"
+            )
+        return None
 
     def _units(self, product: Product) -> Conversion:
         """Return how a product becomes what ``units`` asks for.
@@ -182,7 +241,7 @@ class _Surveyor:
         except ValueError as error:
             raise PlanError(f"{self.series.id}: normals: within: {error}") from None
 
-    def _kept_header(self) -> Header:
+    def _kept_header(self, products: Sequence[Product]) -> Header:
         """Return the header without scalar coordinates that an output cannot hold.
 
         Raises:
@@ -194,7 +253,7 @@ class _Surveyor:
                 f'{self.series.id}: "{variable}" is a variable that each normal has beside its '
                 f"values; rename the one in the files (ncrename -v {variable},NEW FILE)"
             )
-        taken = taken_names(self._products, variable)
+        taken = taken_names(products, variable)
         scalars = self.header.scalars
         kept = [s for s in scalars if s.name not in taken and _PLAIN_NAME.fullmatch(s.name)]
         if left := [s.name for s in scalars if s not in kept]:
@@ -223,7 +282,7 @@ class _Surveyor:
             series.member,
             series.grid,
             series.variable,
-            self._kept_header(),
+            self._kept_header([p for own in by_cycle.values() for p in own]),
             DayAxis(self.header.calendar, flow.leap_day),
             self._selection(),
             Periods(flow.historical, self.last_historical_year, flow.window),
@@ -317,6 +376,41 @@ class _Surveyor:
                 f"only; {cure}"
             )
 
+    def _check_references(self, chain: Chain) -> None:
+        """Check that the reference periods have source years; note targets that come before.
+
+        Raises:
+            PlanError: a reference period ends after all targets, or has too few source years.
+        """
+        targets = {target for own in chain.targets.values() for target in own}
+        for window in chain.spec.references:
+            name = f"{window.first_year}-{window.last_year}"
+            early = {target for target in targets if target < window.last_year}
+            if early == targets:
+                raise PlanError(
+                    f"{self.series.id}: change: reference: {name} ends after the last target year "
+                    f"{max(targets)}, so no change can be made; expected targets from "
+                    f"{window.last_year} on, or an earlier period"
+                )
+            if early:
+                self._note(
+                    f"changes of {run_lengths(early)} against {name} are missing: these target "
+                    "years come before the end of that period"
+                )
+        for branch in chain.targets:
+            for at in _references(chain, branch):
+                self._check_reference(chain, branch, at.year)
+
+    def _check_reference(self, chain: Chain, branch: str, last_year: int) -> None:
+        sources = chain.found.window(branch, Window.ending(last_year, self.workflow.window))
+        there = [source.year for source in sources if source.files]
+        if len(there) < self.workflow.years_needed:
+            raise PlanError(
+                f"{self.series.id}: change: reference: {sources[0].year}-{last_year} has "
+                f"{quantity(len(there), 'source year')} ({branch}), fewer than min_years: "
+                f"{self.workflow.years_needed}; choose a period of the record"
+            )
+
     def _report(self, chain: Chain) -> None:
         """Note what the user should know about the windows, by the names of their files."""
         given = {
@@ -328,9 +422,10 @@ class _Surveyor:
         self._report_thin(chain, given)
 
     def _years(self, chain: Chain, branch: str) -> set[int]:
-        """Return the years of all windows of a branch."""
+        """Return the years of all windows of a branch, and of its reference periods."""
         length = self.workflow.window
-        return {y for t in chain.targets[branch] for y in Window.ending(t, length).years}
+        last = {*chain.targets[branch], *(at.year for at in _references(chain, branch))}
+        return {y for t in last for y in Window.ending(t, length).years}
 
     def _report_files(self, sources: Collection[SourceYear]) -> None:
         """Note the years that are missing or incomplete."""
@@ -385,6 +480,18 @@ class _Surveyor:
 
     def _note(self, text: str) -> None:
         self.notes.append(f"{self.series.id}: {text}")
+
+
+def _is_temperature(units: str) -> bool:
+    try:
+        return is_temperature(units)
+    except UnitsError:
+        return False
+
+
+def _references(chain: Chain, branch: str) -> tuple[CarryId, ...]:
+    """Return the sums of the reference periods that some target of a branch is compared with."""
+    return chain.references(branch, max(chain.targets[branch], default=0))
 
 
 def _homes(inventory: Inventory) -> dict[str, str]:

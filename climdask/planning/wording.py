@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from climdask.climatology.products import DAILY_MEAN
+from climdask.climatology.products import DAILY_MEAN, Product
 from climdask.plaintext import quantity
 
 if TYPE_CHECKING:
@@ -17,9 +17,16 @@ def makes(spec: ChainSpec) -> str:
     if spec.products == (DAILY_MEAN,) and not spec.others:
         return ""
     return "; ".join(
-        f"{own.frequency}: {', '.join(p.name(own.variable) for p in own.products)}"
+        f"{own.frequency}: {', '.join(_product(own, p) for p in own.products)}"
         for own in spec.frequencies
     )
+
+
+def _product(spec: ChainSpec, product: Product) -> str:
+    name = product.name(spec.variable)
+    if product.change or not product.smoothing:
+        return name
+    return f"{name} ({product.smoothing.text})"
 
 
 def openings(chain: Chain) -> str:

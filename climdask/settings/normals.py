@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from climdask.climatology.conversions import UnitsError, is_temperature
 from climdask.climatology.cycles import WORDS, Cycle
@@ -13,12 +21,14 @@ from climdask.climatology.expressions import EXAMPLES, parse
 from climdask.climatology.missingdays import missing_rule
 from climdask.climatology.orderstatistics import LINEAR, METHODS, PERCENTILE, percentile_level
 from climdask.climatology.products import OWN_NAMES, Product, Within
+from climdask.climatology.smoothing import Harmonics, Windowed
 from climdask.climatology.statistics import MEAN, STATISTICS, statistic_of
 from climdask.errors import did_you_mean
 from climdask.settings.sections import Section, as_list, refuse_doubles
 from climdask.settings.yamlfiles import VARIABLE
 
 MOST_POOL_DAYS = 91  # a season
+SHORTEST_YEAR = 360  # days, of all calendars
 
 
 def check_statistic(name: str) -> str:
@@ -71,6 +81,57 @@ def _check_missing(rule: str | float) -> str | float:
 Each = Annotated[str | list[int] | dict[str, str], BeforeValidator(_check_each)]
 
 
+def _check_centred(days: int) -> int:
+    if days % 2 == 0:
+        raise ValueError(
+            f"a mean is centred on its day; expected an odd number, such as {days + 1}"
+        )
+    return days
+
+
+WindowDays = Annotated[
+    int,
+    AfterValidator(_check_centred),
+    Field(ge=3, lt=SHORTEST_YEAR, json_schema_extra={"not": {"multipleOf": 2}}),
+]
+
+
+class Smooth(Section):
+    """A circular smoothing of the days of a normal: exactly one of these."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    harmonics: Annotated[int, Field(ge=1, lt=SHORTEST_YEAR // 2)] | None = Field(
+        None, description="Least-squares fit of the mean and so many harmonics of the year."
+    )
+    running_mean: WindowDays | None = Field(
+        None, description="Centred mean of so many days, odd, all with the same weight."
+    )
+    triangular: WindowDays | None = Field(
+        None, description="Centred mean of so many days, odd, whose weights fall off to both sides."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Smooth:
+        given = [name for name in Smooth.model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"smooth: {' and '.join(given) or 'nothing'} given; expected exactly one of "
+                f"{', '.join(Smooth.model_fields)}, such as smooth: {{harmonics: 4}}"
+            )
+        return self
+
+    @property
+    def smoothing(self) -> Harmonics | Windowed:
+        """The smoothing itself."""
+        if self.harmonics is not None:
+            return Harmonics(self.harmonics)
+        if self.running_mean is not None:
+            return Windowed(self.running_mean)
+        assert self.triangular is not None
+        return Windowed(self.triangular, triangular=True)
+
+
 class NormalEntry(Section):
     """Some products that share their settings."""
 
@@ -91,6 +152,11 @@ class NormalEntry(Section):
         None,
         description=f"Definition of percentiles (Hyndman and Fan 1996), {LINEAR} if left out.",
         json_schema_extra={"enum": [*METHODS, None]},
+    )
+    smooth: Smooth | None = Field(
+        None,
+        description="Circular smoothing of daily normals, before the rounding: {harmonics: 4}, "
+        "{running_mean: 31} or {triangular: 29}.",
     )
     name: Annotated[str, Field(pattern=VARIABLE, max_length=80)] | None = Field(
         None, description="What stands in place of the variable's name in those of the products."
@@ -126,9 +192,21 @@ class NormalEntry(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_be_smoothed(self) -> NormalEntry:
+        numbers = [n for n in self.over_years if statistic_of(n).quantity == "number"]
+        if self.smooth and numbers:
+            raise ValueError(
+                f"over_years: {numbers[0]} is a number of values, which is not smoothed; ask for "
+                "it in an entry without smooth"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _steps_fit(self) -> NormalEntry:
         if self.each != "day" and self.pool_days > 1:
             raise ValueError("pool_days is of days; leave it out, or set each: day")
+        if self.each != "day" and self.smooth:
+            raise ValueError("smooth is of days; leave it out, or set each: day")
         if self.each == "day" and "within" in self.model_fields_set:
             raise ValueError(
                 f"within: {self.within} is made of the days of longer steps; add each: month, "
@@ -154,6 +232,7 @@ class NormalEntry(Section):
                 method=(self.method or LINEAR) if percentile_level(name) else LINEAR,
                 stem=self.name or "",
                 within=within,
+                smoothing=self.smooth.smoothing if self.smooth else None,
             )
             for name in self.over_years
         )
@@ -214,7 +293,7 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
             if key in seen:
                 raise ValueError(
                     f"normals: {_shown(seen[key])} and {_shown(product)} would both be {name}; "
-                    "give one of them a name"
+                    f"give one of them a name{_such_as(seen[key], product, variable)}"
                 )
             if product.stem and name in OWN_NAMES:
                 raise ValueError(
@@ -222,6 +301,13 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
                     f"{name}; expected another name"
                 )
             seen[key] = product
+
+
+def _such_as(one: Product, other: Product, variable: str) -> str:
+    """Return a name for one of two products that differ by their smoothing; "" for others."""
+    if one.smoothing == other.smoothing:
+        return ""
+    return f", such as name: {one.stem or variable}_smoothed"
 
 
 def _check_cycles(products: Sequence[Product]) -> None:
@@ -244,11 +330,21 @@ def _shown(product: Product) -> str:
         product.over_years,
         f"pool_days: {product.pool_days}" * (product.pool_days > 1),
         f"method: {product.method}" * (product.method != LINEAR),
+        _shown_smoothing(product),
         f"name: {product.stem}" * bool(product.stem),
         f"each: {product.cycle.name}" * (product.within is not None),
         f"within: {product.within.expression.text}" if product.within else "",
     ]
     return " with ".join(filter(None, [parts[0], ", ".join(filter(None, parts[1:]))]))
+
+
+def _shown_smoothing(product: Product) -> str:
+    if isinstance(product.smoothing, Harmonics):
+        return f"smooth: {{harmonics: {product.smoothing.pairs}}}"
+    if product.smoothing is None:
+        return ""
+    key = "triangular" if product.smoothing.triangular else "running_mean"
+    return f"smooth: {{{key}: {product.smoothing.days}}}"
 
 
 def check_units(variable: str, units: str, variables: Sequence[str]) -> None:

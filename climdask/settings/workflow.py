@@ -26,6 +26,7 @@ from climdask.climatology.rounding import MOST_DIGITS
 from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import ConfigError, InventoryError, did_you_mean
 from climdask.inputs.inventory import PATTERNS, Query, check_pattern
+from climdask.settings.change import ChangeSection, check_change
 from climdask.settings.formats import FORMATS
 from climdask.settings.normals import Entry, check_names, check_units, products_of
 from climdask.settings.paths import check_path
@@ -223,8 +224,11 @@ class Workflow(Section):
         default_factory=lambda: list[Entry]([MEAN]),
         min_length=1,
         description=f"What is made: statistics over the years ({', '.join(STATISTICS)}, "
-        "percentiles such as p90), or entries with over_years, pool_days, method and name. The "
+        "percentiles such as p90), or entries with over_years, pool_days, method, smooth and name. "
         "daily mean if left out.",
+    )
+    change: ChangeSection | None = Field(
+        None, description="Changes of all normals against reference periods; none if left out."
     )
     leap_day: Literal["drop", "keep"] = Field("drop", description="What happens to 29 February.")
     min_years: int | None = Field(
@@ -277,6 +281,8 @@ class Workflow(Section):
             raise ValueError(
                 "normals: std is of two years at least; expected a longer window than window: 1"
             )
+        if self.change:
+            check_change(self.change, self.window)
         if self.historical in self.scenarios:
             raise ValueError(f'scenarios: "{self.historical}" is the historical experiment')
         return self
@@ -354,7 +360,8 @@ def schema() -> str:
     """Return the JSON schema of the workflow YAML, for editors."""
     content = _with_variables(Workflow.model_json_schema())
     many = content["$defs"]["NormalEntry"]["properties"]["over_years"]
-    for entry in (*content["properties"].values(), many):
+    changes = content["$defs"]["ChangeSection"]["properties"].values()
+    for entry in (*content["properties"].values(), many, *changes):
         # One value may stand for a list of one, as as_list has it.
         own = {k: entry[k] for k in ("type", "items", "minItems") if k in entry}
         options = entry.get("anyOf", [own])

@@ -45,6 +45,13 @@ def test_sums_products_and_quotients_are_right_to_a_hundred_bits(a, b):
     assert abs(exact(one / other) - x / y) <= NEARLY * abs(x / y)
 
 
+@given(PAIRS, st.integers(1, 2**26 - 1))
+def test_a_quotient_by_a_count_is_right_to_a_hundred_bits(pair, count):
+    number = made(pair)
+    wanted = exact(number) / count
+    assert abs(exact(number.over_count(np.array([count]))) - wanted) <= NEARLY * abs(wanted)
+
+
 @given(st.fractions(min_value=Fraction(1, 10**9), max_value=10**9), st.sampled_from([1, -1]))
 def test_a_fraction_is_taken_to_a_hundred_bits(number, sign):
     assert abs(exact(DoubleDouble.of_fraction(sign * number)) - sign * number) <= NEARLY * number

@@ -16,6 +16,7 @@ import xarray as xr
 from climdask.climatology import statistics
 from climdask.climatology.conversions import Conversion
 from climdask.climatology.coverage import Coverage
+from climdask.climatology.doubledoubles import DoubleDouble
 from climdask.climatology.exactsum import rounded_sum
 from climdask.climatology.statistics import Quantity
 from climdask.errors import ConfigError
@@ -38,6 +39,11 @@ class Total:
         self, states: Mapping[str, Any], coverage: Coverage, units: Conversion
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         return rounded_sum(states["sum"]).astype(np.float32)
+
+    def unrounded(
+        self, states: Mapping[str, Any], coverage: Coverage, units: Conversion
+    ) -> DoubleDouble:
+        return DoubleDouble.of_terms(states["sum"])
 
 
 # ---------------------------------------------------------------- its use

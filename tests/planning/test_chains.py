@@ -86,6 +86,8 @@ class Replay:
                 self.take(step)
             hits = [step.year for step in steps if step.is_target]
             assert hits == sorted(demand.targets.get(branch, ()))
+            compared = [step.year for step in steps if step.is_reference]
+            assert compared == sorted(demand.references.get(branch, ()))
         for read in branches.reads:
             self.check_read(read)
         self.check_reads_together()
@@ -110,9 +112,10 @@ class Replay:
         window = window_of(demand, files, step.branch, step.year)
         assert held <= window  # what left the window has left the sum
         start = self.starts[CarryId(step.branch, step.year)] = self.start_of(step)
-        if step.is_target and demand.reaches_back:  # each year of the window follows another
+        is_due = step.is_target or step.is_reference
+        if is_due and demand.reaches_back:  # each year of the window follows another
             assert start <= step.year - demand.window
-        if step.is_target or step.has_checkpoint:
+        if is_due or step.has_checkpoint:
             assert held == window
         self.sums[CarryId(step.branch, step.year)] = held
 
@@ -257,6 +260,9 @@ def problems(draw) -> tuple[Demand, dict[str, list[InputFile]]]:
         keep_ring=draw(st.booleans()),
         slice_years=draw(st.sampled_from([1, 2, 3, 100])),
         reaches_back=draw(st.booleans()),
+        references={
+            branch: draw(st.sets(st.integers(*span), max_size=2)) for branch, span in years.items()
+        },
     )
     return demand, files
 
@@ -284,8 +290,8 @@ def test_without_checkpoints_nothing_outside_the_windows_is_touched(problem):
     fork = fork_of(demand, files)
     wanted = {
         (branch if year > fork else "historical", year)
-        for branch, targets in demand.targets.items()
-        for target in targets
+        for branch in demand.targets
+        for target in demand.due(branch)
         for year in range(target - demand.window + 1 - demand.reaches_back, target + 1)
     }
     assert {(branch, s.year) for branch, own in branches.steps.items() for s in own} == wanted
@@ -484,3 +490,12 @@ def test_a_gap_neither_enters_nor_leaves():
     assert steps[2002].is_target
     assert steps[2005].leaves is None
     assert steps[2004].leaves == BlockId("historical", 2001)
+
+
+def test_a_reference_period_far_before_the_targets_is_read_once_and_the_years_between_are_not():
+    targets = {"historical": (), "ssp245": [2100]}
+    demand = nex_demand(targets=targets, references={"historical": [2010]})
+    branches = lay_out(demand, files_for(demand))
+    Replay(demand, files_for(demand), branches)
+    read = sorted(block.year for r in branches.reads for block in r.blocks)
+    assert read == [*range(1981, 2011), *range(2071, 2101)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ GOOD: list[Any] = [
     ["mean", "std", {"over_years": ["min", "max", "median"]}],
     ["mean", {"over_years": ["p10", "p90", "p95"], "pool_days": 5, "method": "weibull"}],
     ["p90", {"over_years": "p90", "pool_days": 5, "name": "pooled"}],
+    [{"smooth": {"harmonics": 4}}],
+    ["mean", {"over_years": ["std", "p90"], "smooth": {"running_mean": 31}}],
+    {"smooth": {"triangular": 29}, "pool_days": 5, "over_years": "p90"},
 ]
 WRONG: list[tuple[Any, str]] = [
     (["maen"], rf'normals\[0\]: \'maen\': "maen" is {KNOWN}.*did you mean "mean"'),
@@ -104,9 +108,38 @@ def test_the_schema_takes_what_is_right(normals: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "normals", [["maen"], "p101", [5], [{"each": 1}], [{"over_years": "p90", "pool_days": 4}]]
+    "normals",
+    [
+        ["maen"],
+        "p101",
+        [5],
+        [{"each": 1}],
+        [{"over_years": "p90", "pool_days": 4}],
+        [{"smooth": {}}],
+        [{"smooth": {"running_mean": 30}}],
+        [{"smooth": {"harmonics": 4, "triangular": 29}}],
+    ],
 )
 def test_the_schema_refuses_what_is_wrong(normals: object) -> None:
     content = {"input": {"root": "in"}, "variables": ["tas"], "regions": ["global"]}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content | {"normals": normals}, json.loads(schema()))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_right"),
+    [
+        (None, True),
+        ({"reference": "1981-2010"}, True),
+        ({"reference": ["1981-2010", "1961-1990"], "relative_floor": "0.1 mm/day"}, True),
+        ({"reference": "1981-2010", "relative_floor": ["0.1 mm/day", "1 day"]}, True),
+        ({}, False),
+        ({"reference": "1981"}, False),
+        ({"reference": []}, False),
+        ({"reference": "1981-2010", "floor": "1 mm"}, False),
+    ],
+)
+def test_the_schema_knows_changes(change: Any, is_right: bool) -> None:
+    content = {"input": {"root": "in"}, "variables": ["tas"], "regions": ["global"]}
+    with nullcontext() if is_right else pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content | {"change": change}, json.loads(schema()))
