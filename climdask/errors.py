@@ -3,7 +3,7 @@
 ClimdaskError                  exit 1
 ├── UserError                  exit 2   a mistake that the user can mend
 │   ├── ConfigError                     a key or value of a YAML file
-│   ├── RegionError                     a box that selects no cell
+│   ├── RegionError                     a box without a cell, polygons that cannot be used
 │   ├── InventoryError                  files that are missing, doubled or misnamed
 │   ├── PlanError                       targets that the record cannot serve
 │   ├── OutputError                     an output folder that cannot be used

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 # Control characters but for tab and line feed, which lines and tables need; what changes the
@@ -18,6 +18,7 @@ _UNSEEN = "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-
 _UNSAFE = re.compile(f"[{_CONTROLS}{_UNSEEN}]")
 _REFUSED = re.compile(f"[\t\n{_CONTROLS}{_UNSEEN}]")
 
+_FEW = 5  # names in a message
 _VERBS = {" is": "are", " was": "were", " has": "have", " starts": "start"}
 
 Text = TypeVar("Text", bound=str)
@@ -31,6 +32,12 @@ def printable(text: Text) -> Text:
     if not _UNSAFE.search(text):
         return text
     return type(text)(_UNSAFE.sub(lambda found: _written_out(found[0]), text))
+
+
+def few(names: Sequence[str]) -> str:
+    """Return some names as text, and how many more there are."""
+    text = ", ".join(names[:_FEW])
+    return text if len(names) <= _FEW else f"{text} and {len(names) - _FEW} more"
 
 
 def plainly(tell: Callable[[str], None]) -> Callable[[str], None]:

@@ -185,6 +185,14 @@ def _plot(sub: Parser) -> None:
     sub.add_argument("-o", "--output", type=_path, metavar="PNG", help="default: FILE's name, here")
 
 
+def _weights(sub: Parser) -> None:
+    sub.add_argument("workflow", type=_path, metavar="WORKFLOW.yaml")
+    sub.add_argument("--input-root", type=_path, metavar="DIR", help="instead of input.root")
+    sub.add_argument(
+        "--plot", type=_path, metavar="FILE.png", help="draw areas and cells, also as FILE.html"
+    )
+
+
 def _audit(sub: Parser) -> None:
     sub.add_argument("out", nargs="+", type=_path, metavar="OUT_DIR", help="output folder of a run")
     sub.add_argument("--last", action="store_true", help="the latest run only")
@@ -213,6 +221,7 @@ _COMMANDS = {
     "cancel": ("stop a run and its jobs, from any host", _cancel),
     "report": ("write what a run made as one HTML file, with maps", _report),
     "plot": ("draw one normal as a picture (PNG): a quick look", _plot),
+    "weights": ("show the cells of each area, and how much of it they cover", _weights),
     "audit": ("prove from the traces that no file was open twice at once", _audit),
     "cluster": ("show what a cluster profile asks of the batch system", _cluster),
     "schema": ("print the JSON schema of the workflow YAML, for editors", _nothing),

@@ -173,6 +173,25 @@ def _plot(arguments: Namespace) -> int:
     return EXIT_DONE
 
 
+def _weights(arguments: Namespace) -> int:
+    from climdask.running.weights import draw, weigh  # it needs an extra
+
+    found = weigh(load(arguments.workflow, input_root=arguments.input_root))
+    for own in found:
+        for line in own.lines():
+            print(printable(line))
+    paths = _numbered(arguments.plot, len(found)) if arguments.plot else []
+    for own, path in zip(found, paths, strict=False):
+        print(printable(str(draw(own, path))))
+    return EXIT_DONE
+
+
+def _numbered(path: Path, number: int) -> list[Path]:
+    """Return a path for each of several files: ``map.png``, ``map-2.png``, and so on."""
+    more = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in range(2, number + 1))
+    return [path, *more]
+
+
 def _in_job() -> bool:
     """Whether others may read what this command prints: the log of a batch job."""
     job = own_job()
@@ -311,6 +330,7 @@ COMMANDS = {
     "cancel": _cancel,
     "report": _report_page,
     "plot": _plot,
+    "weights": _weights,
     "audit": _audit,
     "cluster": _cluster,
     "schema": _schema,

@@ -1,6 +1,6 @@
 """Loops over sorted years, compiled by numba; plain numpy twins are in ``orderstatistics``.
 
-See :mod:`climdask.climatology.compiled` for how and when they are compiled.
+See :mod:`climdask.climatology.compiling` for how and when they are compiled.
 
 Nothing here rounds: numbers are compared and copied, so no compiler can change a bit.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from climdask.climatology.compiled import array_of, compiled, part
+from climdask.climatology.compiling import array_type, compiled, part
 
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int32]
@@ -23,7 +23,7 @@ Days = npt.NDArray[np.int64]
 TILE = 128
 
 
-_F2, _F3 = array_of(types.float32, 2), array_of(types.float32, 3)
+_F2, _F3 = array_type(types.float32, 2), array_type(types.float32, 3)
 
 
 # Where an index is unsigned, it cannot count from the end, and the loop becomes one of vectors.
@@ -151,7 +151,7 @@ def _next_two(
 
 @compiled(
     types.boolean, _F3, _F2, _F2, types.boolean, types.boolean,
-    array_of(types.float32, 3, readonly=False),
+    array_type(types.float32, 3, readonly=False),
 )  # fmt: skip
 def slide(
     years: Floats, enters: Floats, leaves: Floats, has_enters: bool, has_leaves: bool, out: Floats
@@ -192,8 +192,9 @@ def slide(
 
 
 @compiled(
-    types.void, _F3, array_of(types.int64, 2), array_of(types.int32, 2), array_of(types.int32, 2),
-    array_of(types.float32, 2, readonly=False), array_of(types.float32, 2, readonly=False),
+    types.void, _F3, array_type(types.int64, 2), array_type(types.int32, 2),
+    array_type(types.int32, 2), array_type(types.float32, 2, readonly=False),
+    array_type(types.float32, 2, readonly=False),
 )  # fmt: skip
 def select(
     years: Floats,

@@ -1,20 +1,25 @@
 """Places: the regions that normals are made of, and their cells on a grid.
 
-:class:`Place` is what the rest needs of a region; boxes are the first. Regions that overlap share
-cells, so that each cell of the grid is decoded once.
+:class:`Place` is what the rest needs of a region; boxes are the first, sets of areas the second.
+Regions that overlap share cells, so that each cell of the grid is decoded once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from climdask.climatology.areas import ROUNDING, AreaMeans, Areas, AreaWeights, joined
+from climdask.climatology.blocks import Block
 from climdask.climatology.grids import TOLERANCE, Floats, Grid, RectilinearGrid, each_once
 from climdask.errors import RegionError
+from climdask.plaintext import few
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +39,19 @@ class Footprint:
     lon_bounds: Floats | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class AreaFootprint:
+    """The cells of a grid that a set of areas has.
+
+    Attributes:
+        areas: the set, as the outputs need it.
+        weights: of the cells of the grid in each area.
+    """
+
+    areas: Areas
+    weights: AreaWeights
+
+
 class Place(Protocol):
     """A region that normals are made of."""
 
@@ -45,7 +63,7 @@ class Place(Protocol):
     def facts(self) -> list[object]:
         """All that decides its cells, for hashes."""
 
-    def on(self, grid: Grid) -> Footprint:
+    def on(self, grid: Grid) -> Footprint | AreaFootprint:
         """Find its cells on a grid.
 
         Raises:
@@ -114,34 +132,77 @@ DEFAULT_REGIONS = {
 
 @dataclass(frozen=True, eq=False)
 class RegionCells:
-    """The cells of one region, latitude ascending and longitude west to east.
+    """The places of one region: cells of a box, latitude ascending and longitude west to east.
+
+    Those of a set of areas are its areas, in order; ``lat`` and ``lon`` are then the middle of each
+    area, float64 [area], and there are no bounds.
 
     Attributes:
         lat: float64 [lat] ascending; lon: float64 [lon] strictly increasing and continuous, in
             0 to 360, or -180 to 180 if a box crosses 0 E.
         lat_bounds, lon_bounds: [lat, 2], [lon, 2] in the same convention, or None.
-        index: intp [lat, lon], the place of each cell in ``Selection.cells``.
+        index: intp [lat, lon], or [area]; the places of a block.
     """
 
-    place: Place
+    place: Place | Areas
     lat: Floats
     lon: Floats
     lat_bounds: Floats | None
     lon_bounds: Floats | None
     index: npt.NDArray[np.intp]
 
+    @property
+    def areas(self) -> Areas | None:
+        """The set of areas; None for a box."""
+        return self.place if isinstance(self.place, Areas) else None
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The dimensions of its places."""
+        return ("lat", "lon") if self.areas is None else ("area",)
+
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The union of all regions' cells on one grid.
+    """The union of all regions' cells on one grid, and the places that are made of them.
 
     Attributes:
         cells: int64 [cell], sorted flat indices ``row * n_lon + column`` into the file's grid.
-        regions: one :class:`RegionCells` for each box, in the order given.
+        regions: one :class:`RegionCells` for each region, in the order given.
+        means: how cells become areas; None where there are none: then cells are places.
     """
 
     cells: npt.NDArray[np.int64]
     regions: tuple[RegionCells, ...]
+    means: AreaMeans | None = None
+
+    @property
+    def n_places(self) -> int:
+        """Places of a block."""
+        return self.cells.size if self.means is None else self.means.n_places
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the places, and what they are made of."""
+        own = sha256(self.cells.tobytes()).hexdigest()
+        return own if self.means is None else f"{own}{self.means.digest}"
+
+    @cached_property
+    def groups(self) -> tuple[npt.NDArray[np.intp], ...]:
+        """The cells of each region as places among ``cells``, intp [cell] each."""
+        found = [region.index.ravel() for region in self.regions]
+        if self.means is None:
+            return tuple(found)
+        return tuple(
+            self.means.kept[index] if region.areas is None else self.means.cells_of(index)
+            for region, index in zip(self.regions, found, strict=True)
+        )
+
+    def placed(self, block: Block) -> Block:
+        """Return the places of a block of cells."""
+        return (
+            block if self.means is None else Block.of(block.year, self.means.reduced(block.values))
+        )
 
     def region(self, name: str) -> RegionCells:
         """Return a region by its name."""
@@ -155,21 +216,61 @@ def select(grid: Grid, places: Sequence[Place]) -> Selection:
         RegionError: a place has no cell.
     """
     found = [place.on(grid) for place in places]
-    cells = np.unique(np.concatenate([own.cells.ravel() for own in found]))
-    return Selection(
-        cells.astype(np.int64),
-        tuple(
-            RegionCells(
-                place,
-                own.lat,
-                own.lon,
-                own.lat_bounds,
-                own.lon_bounds,
-                np.searchsorted(cells, own.cells),
+    boxes = [own.cells.ravel() for own in found if isinstance(own, Footprint)]
+    sets = [own for own in found if isinstance(own, AreaFootprint)]
+    stay = np.unique(np.concatenate(boxes)) if boxes else np.zeros(0, dtype=np.intp)
+    cells = np.unique(np.concatenate([stay, *(own.weights.cells for own in sets)]))
+    ends = stay.size + np.cumsum([0, *(len(own.areas.ids) for own in sets)])
+    first = iter(ends)
+    regions = [
+        _box_cells(place, own, stay)
+        if isinstance(own, Footprint)
+        else _area_places(own, int(next(first)))
+        for place, own in zip(places, found, strict=True)
+    ]
+    means = _means(cells, stay, sets) if sets else None
+    return Selection(cells.astype(np.int64), tuple(regions), means)
+
+
+def _box_cells(place: Place, own: Footprint, cells: npt.NDArray[np.intp]) -> RegionCells:
+    index = np.searchsorted(cells, own.cells)
+    return RegionCells(place, own.lat, own.lon, own.lat_bounds, own.lon_bounds, index)
+
+
+def _area_places(own: AreaFootprint, first: int) -> RegionCells:
+    index = first + np.arange(len(own.areas.ids), dtype=np.intp)
+    return RegionCells(own.areas, own.weights.lat, own.weights.lon, None, None, index)
+
+
+def _means(
+    cells: npt.NDArray[np.int64], stay: npt.NDArray[np.intp], sets: Sequence[AreaFootprint]
+) -> AreaMeans:
+    """Return what makes places of cells: those of boxes stay, then the areas of each set."""
+    weights = joined([own.weights for own in sets])
+    least = [np.full(len(own.areas.ids), own.areas.min_coverage) for own in sets]
+    numbered = np.searchsorted(cells, weights.cells).astype(np.int64)
+    kept = np.searchsorted(cells, stay)
+    return AreaMeans(kept, replace(weights, cells=numbered), np.concatenate(least))
+
+
+def uncovered(selection: Selection) -> Iterator[str]:
+    """Tell which areas can never have a value, as too little of them lies in the grid."""
+    if selection.means is None:
+        return
+    covered = selection.means.weights.covered
+    for region in selection.regions:
+        if region.areas is None:
+            continue
+        own = covered[region.index - selection.means.kept.size]
+        lost = (own < region.areas.min_coverage - ROUNDING) | (own <= 0.0)
+        if lost.any():
+            names = [n for n, is_lost in zip(region.areas.labels, lost, strict=True) if is_lost]
+            have = "has" if len(names) == 1 else "have"
+            yield (
+                f"region {region.areas.name}: {len(names)} of {lost.size:,} areas {have} less than "
+                f"the share {region.areas.min_coverage:g} (min_coverage) in cells of the grid, so "
+                f"no value on any day: {few(names)}"
             )
-            for place, own in zip(places, found, strict=True)
-        ),
-    )
 
 
 def _rows(grid: RectilinearGrid, box: Box) -> npt.NDArray[np.intp]:

@@ -24,6 +24,10 @@ OWN_NAMES = frozenset({
 })  # fmt: skip
 
 
+# And where its places are areas.
+AREA_NAMES = frozenset({"area", "area_id", "area_name"})
+
+
 @dataclass(frozen=True)
 class Within:
     """What is made of the days of each step of a year.

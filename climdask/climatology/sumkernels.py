@@ -1,6 +1,6 @@
 """Loops of exact sums, compiled; plain numpy twins are in ``exactsum`` and ``spread``.
 
-See :mod:`climdask.climatology.compiled` for how and when they are compiled.
+See :mod:`climdask.climatology.compiling` for how and when they are compiled.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from climdask.climatology.compiled import array_of, compiled, part
+from climdask.climatology.compiling import array_type, compiled, part
 from climdask.climatology.exactsum import MOST_TERMS, PIECE
 from climdask.climatology.spread import ERROR, LEAST, ROOT_ERROR
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-_F1, _D1 = array_of(types.float32, 1), array_of(types.float64, 1)
-_D1_OUT = array_of(types.float64, 1, readonly=False)
+_F1, _D1 = array_type(types.float32, 1), array_type(types.float64, 1)
+_D1_OUT = array_type(types.float64, 1, readonly=False)
 
 
 @part
@@ -118,7 +118,7 @@ def accumulate(
 
 
 @compiled(
-    types.boolean, array_of(types.float32, 2), types.int64, types.int64, types.int64,
+    types.boolean, array_type(types.float32, 2), types.int64, types.int64, types.int64,
     _D1_OUT, _D1_OUT,
 )  # fmt: skip
 def sum_days(values: Floats, first: int, n: int, power: int, high: Doubles, low: Doubles) -> bool:
@@ -184,8 +184,8 @@ def _product(a: float, b: float) -> tuple[float, float]:
 
 @compiled(
     types.void, _D1, _D1, _D1, types.int64, _D1, _D1, _D1, types.int64,
-    array_of(types.int16, 1), types.float64, types.boolean,
-    array_of(types.float32, 1, readonly=False), array_of(types.boolean, 1, readonly=False),
+    array_type(types.int16, 1), types.float64, types.boolean,
+    array_type(types.float32, 1, readonly=False), array_type(types.boolean, 1, readonly=False),
 )  # fmt: skip
 def spread(
     s0: Doubles, s1: Doubles, s2: Doubles, n_sums: int, q0: Doubles, q1: Doubles, q2: Doubles,

@@ -28,12 +28,12 @@ def gaps_of(
 
     Args:
         region: its name.
-        values: float32 [day, lat, lon], NaN where missing.
+        values: float32 [day, lat, lon] or [day, area], NaN where missing.
         years_per_day: int16 [day], source years with any valid cell on that day.
         needed: int16 [day], years that the rule asks for.
         steps: of a year.
     """
-    missing = np.isnan(values).all(axis=(1, 2))
+    missing = np.isnan(values).all(axis=tuple(range(1, values.ndim)))
     if not missing.any():
         return []
     first = int(missing.argmax())

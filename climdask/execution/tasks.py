@@ -139,7 +139,8 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
     """Open a file once and return a block for each of its years that is wanted.
 
     Returns:
-        Blocks, float32 [day, cell] each; :class:`Skipped` for a bad file, if that is allowed.
+        Blocks, float32 [day, place] each: cells, or areas made of them; :class:`Skipped` for a bad
+        file, if that is allowed.
 
     Raises:
         DataError: the file is damaged, contradicts its name or the chain, or stays busy.
@@ -161,7 +162,7 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
             for block in blocks:
                 check_values(path, spec.header, spec.read_axis, spec.selection, block)
             _note_incomplete(spec, context, job, blocks)
-            return tuple(blocks)
+            return tuple(spec.selection.placed(block) for block in blocks)
         except (PassingError, OSError) as error:
             if attempt == context.retries:
                 return _skipped(context, job, error)
@@ -286,8 +287,8 @@ def _slid(
 
 def empty_carry(spec: ChainSpec) -> Carry:
     """Return the carry of no years."""
-    n_days, n_cells, regions = len(spec.axis), spec.selection.cells.size, spec.selection.regions
-    empty = Carry.empty(n_days, n_cells, spec.states, len(regions))
+    n_days, n_places, regions = len(spec.axis), spec.selection.n_places, spec.selection.regions
+    empty = Carry.empty(n_days, n_places, spec.states, len(regions))
     return replace(empty, steps=tuple(StepYears() for _ in spec.reductions))
 
 
@@ -571,7 +572,7 @@ def _digits(spec: ChainSpec, product: Product, values: Values) -> Values:
 
 
 def _cut(values: Values, region: RegionCells, *, blank: bool) -> Values:
-    """Return a region's values, [day, lat, lon]; all missing where they are blanked."""
+    """Return a region's values, [day, lat, lon] or [day, area]; all missing where blanked."""
     own = values[:, region.index]
     return np.full_like(own, np.nan) if blank and own.dtype.kind == "f" else own
 

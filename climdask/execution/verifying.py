@@ -7,7 +7,7 @@ from pathlib import Path
 
 from climdask.execution.records import matching_record, read_records
 from climdask.outputs.folder import OutputFolder
-from climdask.outputs.zarr import StoreOnDisk, find_store, gridded_names
+from climdask.outputs.zarr import StoreOnDisk, find_store, gridded_arrays
 from climdask.outputs.zarrlayout import BESIDE, object_key, ordered_names
 
 
@@ -58,7 +58,7 @@ def _of_store(there: StoreOnDisk, year: int) -> tuple[Path, ...]:
     arrays = there.root.get("consolidated_metadata", {}).get("metadata", {})
     variable = there.place.parent.parent.name
     n = there.target_years.index(year)
-    products = ordered_names([n for n in gridded_names(there) if n not in BESIDE], variable)
+    products = ordered_names([n for n in gridded_arrays(there) if n not in BESIDE], variable)
     return tuple(
         there.place / name / object_key(n, len(arrays[name]["shape"]))
         for name in (*BESIDE, *products)

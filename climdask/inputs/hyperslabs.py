@@ -33,8 +33,9 @@ def choose_slabs(selection: Selection, n_lon: int, chunk: tuple[int, int]) -> li
         n_lon: longitudes of the file's grid.
         chunk: latitudes and longitudes of a chunk of the file; (1, 1) if it has none.
     """
-    groups = [r.index.ravel() for r in selection.regions]
-    apart = [slab for g in groups for slab in _rectangles(selection.cells, np.unique(g), n_lon)]
+    apart = [
+        slab for g in selection.groups for slab in _rectangles(selection.cells, np.unique(g), n_lon)
+    ]
     around = _slab(selection.cells, np.arange(selection.cells.size), n_lon)
 
     def chunks(slab: Slab) -> int:

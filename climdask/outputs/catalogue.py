@@ -21,6 +21,8 @@ from climdask.planning.naming import NAMINGS
 
 Floats = npt.NDArray[np.float64]
 
+NOT_DRAWN = "and only cells of a grid are drawn; open it with xarray"
+
 
 @dataclass(frozen=True, order=True)
 class Normal:
@@ -245,7 +247,18 @@ def describe(path: Path) -> tuple[tuple[int, ...], str]:
     names.sort(key=lambda name: not path.name.startswith(f"{name}_"))
     if names:
         return years, names[0]
+    if "area" in dataset.dims:
+        raise UnreadableFile(f"{path}: holds areas, {NOT_DRAWN}")
     raise UnreadableFile(f"{path}: holds no normal")
+
+
+def holds_areas(normal: Normal) -> bool:
+    """Tell whether a normal can be opened, and has areas and not cells of a grid."""
+    try:
+        with _open(normal) as dataset:
+            return "area" in dataset.dims
+    except (OSError, RuntimeError, ValueError, KeyError):
+        return False
 
 
 @contextmanager
@@ -285,6 +298,8 @@ def _open(normal: Normal) -> xr.Dataset:
 
 def _describe(normal: Normal, variable: str, dataset: xr.Dataset) -> OpenNormal:
     products = _products(dataset)
+    if not products and "area" in dataset.dims:
+        raise UnreadableFile(f"{normal.path}: holds areas, {NOT_DRAWN}")
     if not products:
         raise ValueError("no variable with values for each step and cell")
     variable = variable or products[0]

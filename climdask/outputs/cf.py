@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from climdask.climatology import cfwords, rounding
+from climdask.climatology.areas import Areas
 from climdask.climatology.calendars import (
     EPOCH,
     LEAP_CALENDARS,
@@ -29,16 +30,19 @@ from climdask.inputs.headers import is_temperature
 from climdask.planning.plan import ChainSpec
 from climdask.version import __version__
 
+# The dimensions of what has a value for each step and place.
+GRIDDED = (("time", "lat", "lon"), ("time", "area"))
+
 
 @dataclass(frozen=True, eq=False)
 class NormalField:
     """The normal of one region and target year.
 
     Attributes:
-        values: of the first product, [day, lat, lon]: float32, NaN where missing; a number of
-            values is int16.
+        values: of the first product, [day, lat, lon] or [day, area]: float32, NaN where missing; a
+            number of values is int16.
         years_per_day: int16 [day], source years with any valid cell on that day.
-        count: int16 [day, lat, lon], values behind each mean, or None.
+        count: int16, shaped as values; the number of values behind each mean, or None.
         attributes: those that name the sources.
         more: further products in their order; as ``values``.
         edges: int64 [day, 2], the first and the last source year with any valid cell on that day;
@@ -56,7 +60,7 @@ class NormalField:
 
 @dataclass(frozen=True, eq=False)
 class CfVariable:
-    """One variable; the length of ``dims`` is ``values.ndim``."""
+    """One variable; the length of ``dims`` is ``values.ndim``. Text is of NumPy's kind U."""
 
     name: str
     dims: tuple[str, ...]
@@ -65,8 +69,13 @@ class CfVariable:
 
     @property
     def is_gridded(self) -> bool:
-        """Whether there is a value for each cell and day."""
-        return self.dims == ("time", "lat", "lon")
+        """Whether there is a value for each place and day."""
+        return self.dims in GRIDDED
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text."""
+        return bool(self.values.dtype.kind == "U")
 
 
 def time_variables(
@@ -120,7 +129,50 @@ def _step_variable(spec: ChainSpec) -> CfVariable:
 
 
 def place_variables(spec: ChainSpec, region: RegionCells) -> list[CfVariable]:
-    """Return latitude and longitude, with bounds if the input has them, and scalar coordinates."""
+    """Return latitude and longitude, with bounds if the input has them, and scalar coordinates.
+
+    Areas have their ids and names, and the latitude and longitude of their middle.
+    """
+    found = _axes(region) if region.areas is None else _labels(region, region.areas)
+    for scalar in spec.header.scalars:
+        value = np.array(scalar.value, dtype=np.float64)
+        found.append(CfVariable(scalar.name, (), value, dict(scalar.attributes)))
+    return found
+
+
+def _labels(region: RegionCells, areas: Areas) -> list[CfVariable]:
+    """Return what names areas and says where they are."""
+    middle = {"lat": ("latitude", "degrees_north"), "lon": ("longitude", "degrees_east")}
+    texts = {
+        "area_id": ("identifier of the area", areas.ids),
+        "area_name": ("name of the area", areas.names),
+    }
+    return [
+        *(
+            CfVariable(name, ("area",), np.array(values, dtype=np.str_), {"long_name": what})
+            for name, (what, values) in texts.items()
+        ),
+        *(
+            CfVariable(
+                name,
+                ("area",),
+                getattr(region, name),
+                {
+                    "standard_name": standard,
+                    "long_name": f"{standard} of the middle of the area",
+                    "units": units,
+                },
+            )
+            for name, (standard, units) in middle.items()
+        ),
+    ]
+
+
+# What a variable on areas names in its attribute coordinates.
+AREA_COORDINATES = "area_id area_name lat lon"
+
+
+def _axes(region: RegionCells) -> list[CfVariable]:
     found = []
     axes = (
         ("lat", "Y", "latitude", "degrees_north", region.lat, region.lat_bounds),
@@ -138,9 +190,6 @@ def place_variables(spec: ChainSpec, region: RegionCells) -> list[CfVariable]:
         found.append(CfVariable(name, (name,), values, about))
         if edges is not None:
             found.append(CfVariable(f"{name}_bnds", (name, "bnds"), edges))
-    for scalar in spec.header.scalars:
-        value = np.array(scalar.value, dtype=np.float64)
-        found.append(CfVariable(scalar.name, (), value, dict(scalar.attributes)))
     return found
 
 
@@ -150,7 +199,7 @@ def field_variables(spec: ChainSpec, field: NormalField) -> list[CfVariable]:
         "years_per_day": "number of source years with any valid value on this day",
         "number_of_years": "number of source years with any valid value",
     }
-    dims = ("time", "lat", "lon")
+    dims = next(dims for dims in GRIDDED if len(dims) == field.values.ndim)
     found = [
         CfVariable("years_per_day", ("time",), field.years_per_day),
         CfVariable("number_of_years", (), np.array(field.number_of_years, dtype=np.int16)),
@@ -168,10 +217,20 @@ def field_variables(spec: ChainSpec, field: NormalField) -> list[CfVariable]:
         nothing = np.array(0, dtype=np.int8)
         more.append(CfVariable(rounding.CONTAINER, (), nothing, rounding.container_attributes()))
     gridded = [
-        CfVariable(p.name(spec.variable), dims, values, _of_product(spec, p, about))
+        CfVariable(p.name(spec.variable), dims, values, _placed(_of_product(spec, p, about), dims))
         for p, values in zip(spec.products, (field.values, *field.more), strict=True)
     ]
     return [*gridded, *_thresholds(spec), *more]
+
+
+def _placed(about: dict[str, Any], dims: tuple[str, ...]) -> dict[str, Any]:
+    """Return the attributes of a product at its places: areas are means, and have coordinates."""
+    if "area" not in dims:
+        return about
+    methods = str(about.get("cell_methods", ""))
+    if methods:
+        about = about | {"cell_methods": f"area: mean {methods}"}
+    return about | {"coordinates": f"{AREA_COORDINATES} {about.get('coordinates', '')}".strip()}
 
 
 def _thresholds(spec: ChainSpec) -> list[CfVariable]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,7 @@ def _add_chunks(image: io.BytesIO, variables: Sequence[CfVariable], level: int) 
         for variable in variables:
             for first, chunk in _chunks(variable, level):
                 with NETCDF_LOCK:
-                    file[variable.name].id.write_direct_chunk((first, 0, 0), chunk)
+                    file[variable.name].id.write_direct_chunk(first, chunk)
     finally:
         with NETCDF_LOCK:
             file.close()
@@ -151,7 +151,10 @@ def _header(
     attributes: Mapping[str, Any],
 ) -> bytes:
     """Return a NetCDF-4 file with everything in it but the gridded values."""
-    sizes = {"time": len(spec.steps), "bnds": 2, "lat": region.lat.size, "lon": region.lon.size}
+    variables = [_as_characters(v) if v.is_text else v for v in variables]
+    sizes = {"time": len(spec.steps), "bnds": 2}
+    sizes |= dict(zip(region.dims, region.index.shape, strict=True))
+    sizes |= {d: n for v in variables for d, n in zip(v.dims, v.values.shape, strict=True)}
     with NETCDF_LOCK:
         dataset = netCDF4.Dataset("header", "w", format="NETCDF4_CLASSIC", memory=1)
         for name, size in sizes.items():
@@ -177,9 +180,23 @@ def _define(dataset: Any, level: int, variable: CfVariable) -> None:
             attributes["missing_value"] = FILL
     made = dataset.createVariable(variable.name, variable.values.dtype, variable.dims, **storage)
     made.set_auto_maskandscale(False)
+    made.set_auto_chartostring(False)
     made.setncatts(attributes)
     if not variable.is_gridded:
         made[...] = variable.values
+
+
+def _as_characters(variable: CfVariable) -> CfVariable:
+    """Return text as the classic model has it: bytes of UTF-8, along a dimension of their own."""
+    encoded = np.char.encode(variable.values, "utf-8")
+    length = max(1, encoded.dtype.itemsize)
+    letters = np.ascontiguousarray(encoded.astype(f"S{length}")).view("S1")
+    return replace(
+        variable,
+        dims=(*variable.dims, f"{variable.name}_length"),
+        values=letters.reshape(*variable.values.shape, length),
+        attributes={**variable.attributes, "_Encoding": "utf-8"},
+    )
 
 
 def _chunk_days(values: npt.NDArray[Any]) -> int:
@@ -187,8 +204,8 @@ def _chunk_days(values: npt.NDArray[Any]) -> int:
     return min(len(values), max(1, CHUNK_BYTES // int(values[0].nbytes)))
 
 
-def _chunks(variable: CfVariable, level: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the first day of each chunk, and its bytes as HDF5 stores them."""
+def _chunks(variable: CfVariable, level: int) -> Iterator[tuple[tuple[int, ...], bytes]]:
+    """Yield the first place of each chunk, a day, and its bytes as HDF5 stores them."""
     values = variable.values
     days = _chunk_days(values)
     for first in range(0, values.shape[0], days):
@@ -198,7 +215,8 @@ def _chunks(variable: CfVariable, level: int) -> Iterator[tuple[int, bytes]]:
         # The last chunk may have days to spare; they are zeros.
         chunk = np.zeros((days, *values.shape[1:]), dtype=values.dtype)
         chunk[: len(part)] = part
-        yield first, deflated(shuffled(chunk), level) if level else chunk.tobytes()
+        place = (first, *(0 for _ in values.shape[1:]))
+        yield place, deflated(shuffled(chunk), level) if level else chunk.tobytes()
 
 
 def _classic(value: Any) -> Any:

@@ -30,7 +30,7 @@ from zarr.storage import MemoryStore
 from climdask.climatology.calendars import Window, run_lengths
 from climdask.errors import OutputError
 from climdask.outputs.atomicfiles import atomically, folder_atomically
-from climdask.outputs.cf import CfVariable, NormalField, history
+from climdask.outputs.cf import GRIDDED, CfVariable, NormalField, history
 from climdask.outputs.provenance import Provenance, pack
 from climdask.outputs.zarrbounds import BOUNDS_OBJECT, put_bounds
 from climdask.outputs.zarrlayout import Store, object_key
@@ -75,10 +75,15 @@ class StoreOnDisk:
         )
 
 
-def gridded_names(there: StoreOnDisk) -> list[str]:
-    """Return the names of the arrays that have a value for each cell and day."""
+def gridded_arrays(there: StoreOnDisk) -> dict[str, int]:
+    """Return the arrays that have a value for each place and day, and how many dimensions each."""
     arrays = there.root.get("consolidated_metadata", {}).get("metadata", {})
-    return [name for name, about in arrays.items() if len(about.get("shape", ())) == 4]
+    found = {name: tuple(about.get("dimension_names") or ()) for name, about in arrays.items()}
+    return {
+        name: len(dims)
+        for name, dims in found.items()
+        if dims[:1] == ("target_year",) and dims[2:] in [places[1:] for places in GRIDDED]
+    }
 
 
 def find_store(place: Path) -> StoreOnDisk | None:
@@ -155,11 +160,13 @@ class ZarrFormat:
         there = find_store(path)
         if there is None:
             return ()
-        gridded = [variable] if (path / variable).is_dir() else gridded_names(there)
+        found = gridded_arrays(there)
+        if (path / variable).is_dir():
+            found = {variable: found.get(variable, 4)}
         return tuple(
             year
             for n, year in enumerate(there.target_years)
-            if gridded and all((path / name / object_key(n, 4)).exists() for name in gridded)
+            if found and all((path / a / object_key(n, dims)).exists() for a, dims in found.items())
         )
 
     def open_one(self, path: Path, target_year: int) -> xr.Dataset:
@@ -292,11 +299,11 @@ def _array(store: Store, variable: CfVariable) -> dict[str, Any]:
     storage = store.storage(variable)
     return {
         "shape": variable.values.shape,
-        "dtype": variable.values.dtype,
+        "dtype": "string" if variable.is_text else variable.values.dtype,
         "chunks": storage.chunks,
         "shards": storage.shards,
         "compressors": _compressor(store, variable) if storage.compressed else None,
-        "fill_value": np.nan if variable.values.dtype.kind == "f" else 0,
+        "fill_value": {"f": np.nan, "U": ""}.get(variable.values.dtype.kind, 0),
         "chunk_key_encoding": {
             "name": "default", "separator": "." if _has_years(variable) else "/"
         },

@@ -8,6 +8,7 @@ ever shared by two tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,7 +88,8 @@ class Store(OutputSeries):
         values = np.broadcast_to(np.float32(np.nan), shape)
         fields = [none if p.statistic.quantity == "number" else values for p in self.spec.products]
         count = none if self.spec.count else None
-        return NormalField(fields[0], none[:, 0, 0], count, 0, {}, tuple(fields[1:]))
+        of_steps = np.broadcast_to(np.int16(0), shape[:1])
+        return NormalField(fields[0], of_steps, count, 0, {}, tuple(fields[1:]))
 
     @cached_property
     def yearly_arrays(self) -> tuple[tuple[str, int], ...]:
@@ -178,9 +180,9 @@ class Store(OutputSeries):
         """
         shape = variable.values.shape
         compressed = self.spec.compression_level > 0
-        if variable.dims[1:] == (self.spec.steps.dimension, "lat", "lon"):
+        if variable.dims[1:] == (self.spec.steps.dimension, *self.region.dims):
             n_days, *grid = shape[1:]
-            most = max(1, CHUNK_BYTES // (4 * grid[0] * grid[1]))
+            most = max(1, CHUNK_BYTES // (4 * math.prod(grid)))
             n_chunks = -(-n_days // most)
             days = -(-n_days // n_chunks)
             return Storage((1, days, *grid), (1, days * n_chunks, *grid), compressed)

@@ -12,6 +12,7 @@ from climdask.planning.overview import grouped_notes, overview
 from climdask.planning.wording import makes, openings, size
 
 if TYPE_CHECKING:
+    from climdask.climatology.places import RegionCells
     from climdask.planning.plan import Chain, Plan
     from climdask.settings.change import ChangeSection
 
@@ -26,7 +27,7 @@ def lines(plan: Plan) -> Iterator[str]:
     yield f"output   {flow.output.root} ({flow.output.format})"
     regions = plan.all_chains[0].spec.selection.regions if plan.all_chains else ()
     for region in regions:
-        yield f"region   {region.place}: {region.lat.size} x {region.lon.size} cells"
+        yield f"region   {region.place}: {_places(region)}"
     rules = f"min_years {flow.years_needed}, leap_day {flow.leap_day}"
     yield f"window   {quantity(flow.window, 'year')}, {rules}"
     if flow.change:
@@ -39,6 +40,12 @@ def lines(plan: Plan) -> Iterator[str]:
     for note in grouped_notes(plan.notes, ids) if is_long else plan.notes:
         yield f"note     {note}"
     yield from _totals(plan)
+
+
+def _places(region: RegionCells) -> str:
+    if region.areas is not None:
+        return f"missing where less than {region.areas.min_coverage:g} of an area has values"
+    return f"{region.lat.size} x {region.lon.size} cells"
 
 
 def _change(change: ChangeSection) -> str:

@@ -12,6 +12,7 @@ Pure. Bytes are counted for each cell-day, a cell on a day of the year:
 
 A chunk on disk that is larger than a block is undone as a whole by each thread that reads; what it
 takes beyond the block is counted, six times: as stored, undone, cut, unpacked, rounded and masked.
+Where blocks become areas, the cells that a thread reads are counted once beside them.
 
 Writes go before windows, so there is a carry for each thread that writes, and the next one.
 """
@@ -60,6 +61,7 @@ def fit(
     unrounded_bytes: int = 0,
     reference_bytes: int = 0,
     chunk_bytes: int = 0,
+    read_cell_days: int = 0,
 ) -> ChainMemory:
     """Choose the most that fits: the ring first, then how far to read ahead.
 
@@ -77,12 +79,14 @@ def fit(
             cell-day.
         reference_bytes: of the normals of the reference periods, for each cell-day.
         chunk_bytes: of one chunk of the input, undone.
+        read_cell_days: cells times days of the year that are read, where areas are made of them.
 
     Returns:
         The first that fits in half of ``limit``, or the smallest.
     """
 
-    beyond = max(0, chunk_bytes - cell_days * BLOCK_BYTES)
+    read_bytes = max(cell_days, read_cell_days) * BLOCK_BYTES
+    beyond = max(0, chunk_bytes - read_bytes)
 
     def needs(keeps_ring: bool, ahead: int) -> ChainMemory:
         blocks = window + ahead if keeps_ring else 2 * ahead
@@ -90,7 +94,8 @@ def fit(
         carry = COUNT_BYTES + state_bytes
         each = blocks * BLOCK_BYTES + carries * carry + products * WRITE_BYTES
         each += unrounded_bytes + reference_bytes
-        buffers = min(ahead, threads) * CHUNK_COPIES * beyond
+        reading = read_bytes * (read_cell_days not in (0, cell_days))
+        buffers = min(ahead, threads) * (CHUNK_COPIES * beyond + reading)
         return ChainMemory(
             keeps_ring,
             ahead,

@@ -7,7 +7,6 @@ it knows neither Dask nor the contents of files.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path, PurePosixPath
 
+from climdask.climatology.areas import Areas
 from climdask.climatology.blocks import Block
 from climdask.climatology.calendars import DayAxis, Periods, Window
 from climdask.climatology.cycles import DAY, DAYS, Cycle, CycleDays
@@ -267,7 +267,12 @@ class ChainSpec:
 
     @property
     def cell_days(self) -> int:
-        """Values in one block."""
+        """Values in one block, as it is kept."""
+        return len(self.read_axis) * self.selection.n_places
+
+    @property
+    def read_cell_days(self) -> int:
+        """Values in one block, as it is read: areas are made of more cells than there are areas."""
         return len(self.read_axis) * self.selection.cells.size
 
     def series(self, region: str, branch: str) -> SeriesName:
@@ -285,7 +290,7 @@ class ChainSpec:
         period = self.periods.name(target_year, branch)
         return NAMINGS[self.format].key(self.series(region, branch), period, target_year)
 
-    def deciding_keys(self, place: Place) -> list[object]:
+    def deciding_keys(self, place: Place | Areas) -> list[object]:
         """Return what of the workflow decides the numbers of a region's normals."""
         keys = [OUTPUT_VERSION, self.window, self.min_years, self.axis.leap_day]
         products = [[p.facts for p in self.products]] * (self.products != (DAILY_MEAN,))
@@ -369,6 +374,7 @@ class Chain:
             reference_bytes=spec.reference_bytes,
             limit=self.limits.memory_per_worker,
             chunk_bytes=spec.header.chunk_bytes,
+            read_cell_days=spec.read_cell_days,
         )
 
     @property
@@ -427,7 +433,7 @@ class Chain:
     def slice_years(self) -> int:
         """Years of a long file that one task may read: a tenth of a worker's memory."""
         memory = self.limits.memory_per_worker or 4 << 30
-        return max(1, memory // 10 // (4 * self.spec.cell_days))
+        return max(1, memory // 10 // (4 * self.spec.read_cell_days))
 
     @cached_property
     def pending(self) -> Mapping[str, tuple[int, ...]]:
@@ -554,12 +560,12 @@ class Chain:
 
     def carry_hash(self, branch: str, year: int) -> str:
         """Return a hash of all that decides the sum of a full window that ends in ``year``."""
-        cells = hashlib.sha256(self.spec.selection.cells.tobytes()).hexdigest()
+        cells = self.spec.selection.digest
         keys = [OUTPUT_VERSION, self.spec.id, self.spec.window, self.spec.axis.leap_day, cells]
-        boxes = [region.place.facts for region in self.spec.selection.regions]
+        regions = [region.place.facts for region in self.spec.selection.regions]
         window = Window.ending(year, self.spec.window + self.spec.reaches_back)
         files, _ = self.found.digests(branch, window)
-        return digest_of(keys, boxes, files, *self.spec.carry_keys)
+        return digest_of(keys, regions, files, *self.spec.carry_keys)
 
     def reference_hash(self, branch: str, year: int) -> str:
         """Return a hash of all that decides the normals of a reference period that ends then."""

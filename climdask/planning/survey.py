@@ -28,8 +28,8 @@ from climdask.climatology.conversions import (
 )
 from climdask.climatology.cycles import Cycle
 from climdask.climatology.expressions import Kind
-from climdask.climatology.places import Selection, select
-from climdask.climatology.products import OWN_NAMES, Product, Within, taken_names
+from climdask.climatology.places import Place, Selection, select, uncovered
+from climdask.climatology.products import AREA_NAMES, OWN_NAMES, Product, Within, taken_names
 from climdask.errors import ClimdaskError, PlanError
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory, Series
@@ -45,7 +45,10 @@ _Given = Mapping[str, Mapping[int, SourceYear]]
 
 
 def survey(
-    workflow: Workflow, inventory: Inventory, headers: Mapping[str, Header | ClimdaskError]
+    workflow: Workflow,
+    inventory: Inventory,
+    headers: Mapping[str, Header | ClimdaskError],
+    places: Sequence[Place] | None = None,
 ) -> Plan:
     """Find all that a workflow could make, before anything is done.
 
@@ -53,6 +56,7 @@ def survey(
         workflow: what is wanted.
         inventory: the files.
         headers: the header of one file of each series, or why none could be read.
+        places: the regions; the workflow's boxes if left out.
 
     Raises:
         PlanError: no chain can be made; what stops some chains only is in ``Plan.failures``.
@@ -63,13 +67,14 @@ def survey(
     chains: list[Chain] = []
     failures: dict[str, ClimdaskError] = {}
     notes = list(inventory.notes)
+    places = workflow.boxes if places is None else places
     selections: dict[Hashable, Selection] = {}
     for series in inventory.series:
         header = headers[series.id]
         if isinstance(header, ClimdaskError):
             failures[series.id] = header
             continue
-        surveyor = _Surveyor(workflow, series, header, last, notes, selections)
+        surveyor = _Surveyor(workflow, series, header, last, notes, places, selections)
         try:
             chains.append(surveyor.chain(homes[series.id]))
         except PlanError as error:  # of this series; the others may well be planned
@@ -116,6 +121,7 @@ class _Surveyor:
     header: Header
     last_historical_year: int
     notes: list[str] = field(repr=False)
+    places: Sequence[Place] = field(repr=False)
     selections: dict[Hashable, Selection] = field(repr=False)
 
     def chain(self, home: str) -> Chain:
@@ -248,12 +254,13 @@ class _Surveyor:
             PlanError: the variable itself has a name that each output needs for another one.
         """
         variable = self.series.variable
+        self._check_area_names()
         if variable in OWN_NAMES:
             raise PlanError(
                 f'{self.series.id}: "{variable}" is a variable that each normal has beside its '
                 f"values; rename the one in the files (ncrename -v {variable},NEW FILE)"
             )
-        taken = taken_names(products, variable)
+        taken = taken_names(products, variable) | (AREA_NAMES if self._has_areas else set())
         scalars = self.header.scalars
         kept = [s for s in scalars if s.name not in taken and _PLAIN_NAME.fullmatch(s.name)]
         if left := [s.name for s in scalars if s not in kept]:
@@ -265,12 +272,35 @@ class _Surveyor:
             self._note(note)
         return replace(self.header, scalars=tuple(kept))
 
+    @property
+    def _has_areas(self) -> bool:
+        return any(region.areas is not None for region in self._selection().regions)
+
+    def _check_area_names(self) -> None:
+        """Refuse a variable or product of a name that areas need for themselves.
+
+        Raises:
+            PlanError: there is one.
+        """
+        names = [product.name(self.series.variable) for product in self._products]
+        wrong = sorted(AREA_NAMES.intersection([self.series.variable, *names]))
+        if self._has_areas and wrong:
+            raise PlanError(
+                f'{self.series.id}: "{wrong[0]}" is what normals of areas have beside their '
+                "values; give the product another name (normals: name), or rename the variable in "
+                f"the files (ncrename -v {wrong[0]},NEW FILE)"
+            )
+
     def _selection(self) -> Selection:
         """Find the cells of the regions; chains of one grid share them."""
         grid = self.header.grid
         key = grid.identity
         if key not in self.selections:
-            self.selections[key] = select(grid, self.workflow.boxes)
+            self.selections[key] = found = select(grid, self.places)
+            of_shapes = (n for r in found.regions if r.areas is not None for n in r.areas.notes)
+            self.notes.extend(n for n in of_shapes if n not in self.notes)
+            for note in uncovered(found):
+                self._note(note)
         return self.selections[key]
 
     def _spec(self) -> ChainSpec:

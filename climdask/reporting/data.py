@@ -19,11 +19,13 @@ from climdask.errors import DataError, OutputError
 from climdask.inputs.audit import Audit, audit
 from climdask.inputs.sharedfiles import read_regular
 from climdask.outputs.catalogue import (
+    NOT_DRAWN,
     Naming,
     Normal,
     NormalSet,
     OpenNormal,
     find_normals,
+    holds_areas,
     opened,
 )
 from climdask.outputs.folder import OutputFolder
@@ -212,7 +214,7 @@ def collect(
         made = _fields(own[one.id], details) if one.id in own else []
         fields += made
         if not made and not any(shown.set is one for shown in left):
-            left_out[one.id] = "none of its normals can be read"
+            left_out[one.id] = _why_left_out(one)
     traces = folder.traces()
     run, drawn = _latest_timeline(traces)
     return ReportData(
@@ -294,6 +296,12 @@ class _Shown:
     def is_daily_mean(self) -> bool:
         """Whether it is what a workflow makes if it says nothing else."""
         return self.set.frequency == DAY and self.product == self.set.variable
+
+
+def _why_left_out(one: NormalSet) -> str:
+    if any(holds_areas(normal) for normal in one.normals):
+        return f"it holds areas, {NOT_DRAWN}"
+    return "none of its normals can be read"
 
 
 def _products(one: NormalSet) -> list[_Shown]:

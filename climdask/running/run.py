@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 import distributed
 
+from climdask.climatology.areas import compile_means
+from climdask.climatology.places import Place
 from climdask.climatology.statistics import compile_kernels
 from climdask.clusters.batchsystems import system_of
 from climdask.clusters.jobqueue import JobCluster, open_jobs
@@ -39,6 +41,7 @@ from climdask.outputs.folder import OutputFolder, new_run_id, write_manifest
 from climdask.plaintext import plainly, quantity
 from climdask.planning.plan import Limits, Plan
 from climdask.planning.survey import survey
+from climdask.running.areas import places_of
 from climdask.running.driver import Driver, performance_reported, plugins
 from climdask.running.manifest import manifest
 from climdask.running.options import RunOptions, View
@@ -76,14 +79,15 @@ def plan(
         UserError: the workflow, the files or the targets do not fit together.
     """
     flow = as_workflow(workflow)
+    places = places_of(flow)
     inventory = take_inventory(flow.query)
     with tempfile.TemporaryDirectory() as traces:
         access = _access(flow, new_run_id(), Path(traces))
         access.prepare()
         headers = probe(inventory, access)
-        whole = survey(flow, inventory, headers)
+        whole = survey(flow, inventory, headers, places)
         if check:
-            whole = survey(flow, inventory, check_headers(inventory, headers, access))
+            whole = survey(flow, inventory, check_headers(inventory, headers, access), places)
     return whole.fitted(limits or _limits(load_profile(cluster), None, whole, flow))
 
 
@@ -128,6 +132,7 @@ def run(
     )
     flow = as_workflow(workflow)
     folder = OutputFolder.of(flow)
+    places = places_of(flow)
     inventory = take_inventory(flow.query)
     run_id = new_run_id()
     kind, stop = options.kind, interrupting_this_thread()
@@ -144,12 +149,13 @@ def run(
             flow.run.retries,
         )
         with ExitStack() as stack:
-            return _run(flow, inventory, context, options, heart, stack)
+            return _run(flow, inventory, places, context, options, heart, stack)
 
 
 def _run(
     flow: Workflow,
     inventory: Inventory,
+    places: Sequence[Place],
     context: RunContext,
     options: RunOptions,
     heart: Heartbeat,
@@ -166,7 +172,7 @@ def _run(
         opened = open_jobs(gathering, folder, context.run_id, progress, options.report)
         jobs = stack.enter_context(opened)
     headers = _headers(inventory, context, jobs)
-    whole = survey(flow, inventory, headers)
+    whole = survey(flow, inventory, headers, places)
     stock = take_stock(
         whole, folder, inputs_unchanged=options.inputs_unchanged, verify=options.verify
     )
@@ -182,6 +188,8 @@ def _run(
     for spec in (chain.spec for chain in todo.chains):
         n_values = len(spec.read_axis) * spec.selection.cells.size
         compile_kernels(spec.states, n_values, has_steps=bool(spec.reductions))
+    if any(chain.spec.selection.means for chain in todo.chains):
+        compile_means()
     if todo.chains and not options.serial:
         client = client or stack.enter_context(_opened(options.profile, limits, jobs))
     result = job.finish(job.work(None if options.serial else client))

@@ -229,6 +229,9 @@ def frozen_workflow(flow: Workflow) -> dict[str, Any]:
         ("run", "lock_dir", lock_dir),
     ):
         content.setdefault(section, {})[key] = str(path.expanduser().absolute())
+    for region in content["regions"]:
+        if isinstance(region, dict) and "areas" in region:
+            region["areas"] = str(Path(region["areas"]).expanduser().absolute())
     return content
 
 

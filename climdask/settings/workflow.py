@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -26,6 +28,7 @@ from climdask.climatology.rounding import MOST_DIGITS
 from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import ConfigError, InventoryError, did_you_mean
 from climdask.inputs.inventory import PATTERNS, Query, check_pattern
+from climdask.inputs.shapes import ShapeQuery
 from climdask.settings.change import ChangeSection, check_change
 from climdask.settings.formats import FORMATS
 from climdask.settings.normals import Entry, check_names, check_units, products_of
@@ -55,6 +58,7 @@ def _as_number(value: object) -> object:
 
 
 UserPath = Annotated[Path, AfterValidator(check_path)]
+Column = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class Input(Section):
@@ -116,6 +120,60 @@ class Region(Section):
     def box(self) -> Box:
         """The region for the arithmetic."""
         return Box(self.name, *self.lon, *self.lat)
+
+
+class AreaSet(Section):
+    """Areas of a file of polygons; each is a weighted mean of the cells that it touches."""
+
+    areas: UserPath = Field(description="A GeoJSON file, GeoPackage or Shapefile of polygons.")
+    id: Column = Field(description="Column that tells the areas apart.")
+    name: Column | None = Field(None, description="Column of names; the ids if left out.")
+    where: str | None = Field(
+        None,
+        min_length=1,
+        max_length=10_000,
+        description="Which areas, as a condition of SQL, such as GEOID LIKE '06%'.",
+    )
+    layer: str | None = Field(None, min_length=1, description="Layer of a file with several.")
+    region: Facet | None = Field(
+        None, description="Name of the region in paths; that of the file if left out."
+    )
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="Share of an area that must have values on a day."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> AreaSet:
+        if self.region is None and not re.fullmatch(NAME, self.region_name):
+            raise ValueError(f"region: {self.areas.name} makes no name of a region; add region")
+        return self
+
+    @property
+    def region_name(self) -> str:
+        """The name of the region; made of the file's, where ``_`` becomes ``-``."""
+        stem = re.sub(r"[^A-Za-z0-9.+-]+", "-", self.areas.stem).strip("-.+")
+        return self.region or stem[:80]
+
+    @property
+    def query(self) -> ShapeQuery:
+        """What to read of the file."""
+        path = self.areas.expanduser().absolute()
+        return ShapeQuery(path, self.id, self.name or "", self.where or "", self.layer or "")
+
+
+def _kind_of_region(value: object) -> str:
+    """Return the kind of a region, as pydantic names it in the place of an error."""
+    if isinstance(value, AreaSet) or (isinstance(value, Mapping) and "areas" in value):
+        return "AreaSet"
+    return "Region" if isinstance(value, Region | Mapping) else "str"
+
+
+RegionEntry = Annotated[
+    Annotated[Region, Tag("Region")]
+    | Annotated[AreaSet, Tag("AreaSet")]
+    | Annotated[str, Tag("str")],
+    Discriminator(_kind_of_region),
+]
 
 
 def _known_format(name: str) -> str:
@@ -209,9 +267,10 @@ class Workflow(Section):
         description="2014 in CMIP6, 2005 in CMIP5; by default from the scenarios' names "
         "(ssp… or rcp…), or the last historical file where there is no scenario.",
     )
-    regions: Annotated[list[Region | str], BeforeValidator(as_list)] = Field(
+    regions: Annotated[list[RegionEntry], BeforeValidator(as_list)] = Field(
         min_length=1,
-        description=f"Names ({', '.join(DEFAULT_REGIONS)}) or boxes with name, lon and lat.",
+        description=f"Names ({', '.join(DEFAULT_REGIONS)}), boxes with name, lon and lat, or files "
+        "of polygons with areas and id.",
     )
     window: int = Field(30, ge=1, le=1000, description="Years in the window.")
     targets: Annotated[list[int | str], BeforeValidator(_as_years)] = Field(
@@ -248,14 +307,16 @@ class Workflow(Section):
 
     @field_validator("regions")
     @classmethod
-    def _regions_are_known(cls, values: list[Region | str]) -> list[Region | str]:
+    def _regions_are_known(
+        cls, values: list[Region | AreaSet | str]
+    ) -> list[Region | AreaSet | str]:
         for value in values:
             if isinstance(value, str) and value not in DEFAULT_REGIONS:
                 raise ValueError(
                     f'"{value}" is none of {", ".join(DEFAULT_REGIONS)}'
                     f"{did_you_mean(value, DEFAULT_REGIONS)}; an own box needs name, lon and lat"
                 )
-        refuse_doubles([v if isinstance(v, str) else v.name for v in values])
+        refuse_doubles([_region_name(value) for value in values])
         return values
 
     @field_validator("targets")
@@ -289,8 +350,14 @@ class Workflow(Section):
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """The regions, in order."""
-        return tuple(DEFAULT_REGIONS[r] if isinstance(r, str) else r.box for r in self.regions)
+        """The boxes among the regions, in order."""
+        return tuple(r for r in self.places_asked if isinstance(r, Box))
+
+    @property
+    def places_asked(self) -> tuple[Box | AreaSet, ...]:
+        """The regions, in order; the polygons of areas are not read yet."""
+        each = (DEFAULT_REGIONS[r] if isinstance(r, str) else r for r in self.regions)
+        return tuple(r.box if isinstance(r, Region) else r for r in each)
 
     def products_of(self, variable: str) -> tuple[Product, ...]:
         """Return what is made of a variable, in the order of the output: the mean is the first."""
@@ -313,6 +380,12 @@ class Workflow(Section):
         }
         given = {facet: values for facet, values in wanted.items() if values}
         return Query(self.input.root.expanduser(), self.input.pattern, given, self.input.fixed)
+
+
+def _region_name(value: Region | AreaSet | str) -> str:
+    if isinstance(value, str):
+        return value
+    return value.name if isinstance(value, Region) else value.region_name
 
 
 def span(text: str) -> range:

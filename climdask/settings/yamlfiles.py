@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -25,7 +25,7 @@ _MEANINGS = {
 
 # What pydantic adds to a place: the names of models and kinds that a value may be.
 _NO_KEY = re.compile(
-    r"\[key\]$|(Region|NormalEntry|str|int|literal|constrained|function|nullable)\b"
+    r"\[key\]$|(Region|AreaSet|NormalEntry|str|int|literal|constrained|function|nullable)\b"
 )
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -206,16 +206,19 @@ def _key(loc: tuple[str | int, ...]) -> str:
 def _section(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel] | None:
     """Find the model that a location lies in."""
     section: type[BaseModel] | None = model
+    models: dict[str, type[BaseModel]] = {}
     for part in loc:
+        section = models.get(str(part), section)  # where a value may be one of several
         if section is None or isinstance(part, int) or part not in section.model_fields:
             continue
-        section = _model_in(section.model_fields[part].annotation)
+        found = list(_models_in(section.model_fields[part].annotation))
+        section, models = (found[0] if found else None), {m.__name__: m for m in found}
     return section
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, list, tuple, Annotated):
-        return next(filter(None, map(_model_in, get_args(annotation))), None)
-    return None
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, list, tuple, Annotated):
+        for part in get_args(annotation):
+            yield from _models_in(part)

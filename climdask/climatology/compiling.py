@@ -1,13 +1,12 @@
-"""Compiling loops with numba: once for each machine, never once for each worker.
+"""How loops are compiled by numba.
 
-Modules of kernels are imported only where they are worth it, as numba takes half a second to load.
-Their functions are compiled for one set of types when the module is imported, so within a process
-once, whatever the number of tasks and threads. The machine code is kept on disk: beside the module;
-where that cannot be written, as in an install for all users, in the user's own cache folder (or
-``NUMBA_CACHE_DIR``), which the processes of a machine share, and those of a cluster where they
-share the home folder. Where no folder can be written at all, each process compiles once, for some
-seconds, and works the same. A run that needs kernels imports them before its workers begin, so as a
-rule they find the code.
+Imported only by who needs it, as numba takes half a second to load. Functions are compiled for one
+set of types when their module is imported, so within a process once, whatever the number of tasks
+and threads. The machine code is kept on disk: beside the module; where that cannot be written, as
+in an install for all users, in the user's own cache folder (or ``NUMBA_CACHE_DIR``), which the
+processes of a machine share, and those of a cluster where they share the home folder. Where no
+folder can be written at all, each process compiles once, for some seconds, and works the same. A
+run imports what it needs before its workers begin, so as a rule they find the code.
 
 ``error_model="numpy"`` is division as numpy has it. No fast mathematics: each operation rounds as
 it does in numpy, so a kernel gives the bits of its twin.
@@ -22,9 +21,9 @@ import numba
 from numba import types
 
 
-def array_of(dtype: Any, dims: int, *, readonly: bool = True) -> Any:
-    """Return numba's type of a contiguous array."""
-    return types.Array(dtype, dims, "C", readonly=readonly)
+def array_type(dtype: Any, dims: int, layout: str = "C", *, readonly: bool = True) -> Any:
+    """Return numba's type of an array; layout "A" is any, such as a part of a larger array."""
+    return types.Array(dtype, dims, layout, readonly=readonly)
 
 
 def compiled(*signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -41,4 +40,5 @@ def compiled(*signature: Any) -> Callable[[Callable[..., Any]], Callable[..., An
     return made_of
 
 
+# A function that compiled ones call.
 part = numba.njit(nogil=True, error_model="numpy", inline="never")
