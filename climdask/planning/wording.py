@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from climdask.climatology.products import DAILY_MEAN, Product
@@ -16,15 +17,20 @@ def makes(spec: ChainSpec) -> str:
     """Return the products of each frequency, ``mon: tas, tas_std``; "" for the daily mean alone."""
     if spec.products == (DAILY_MEAN,) and not spec.others:
         return ""
-    return "; ".join(
-        f"{own.frequency}: {', '.join(_product(own, p) for p in own.products)}"
-        for own in spec.frequencies
-    )
+    return "; ".join(f"{own.frequency}: {', '.join(_products(own))}" for own in spec.frequencies)
+
+
+def _products(spec: ChainSpec) -> Iterator[str]:
+    """Yield the products of a frequency by name; changes are counted only."""
+    changes = [product for product in spec.products if product.change]
+    yield from (_product(spec, product) for product in spec.products if not product.change)
+    if changes:
+        yield quantity(len(changes), "change")
 
 
 def _product(spec: ChainSpec, product: Product) -> str:
     name = product.name(spec.variable)
-    if product.change or not product.smoothing:
+    if not product.smoothing:
         return name
     return f"{name} ({product.smoothing.text})"
 
