@@ -19,6 +19,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Raises:
         SystemExit: a mistake in it (2), or help was asked for (0).
     """
+    return command_line().parse_args(argv, argparse.Namespace(debug=False, log=None))
+
+
+def command_line() -> Parser:
+    """Return what reads the command line: all commands with their arguments."""
     common = Parser(add_help=False)
     common.add_argument(
         "--debug",
@@ -36,7 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, (text, describe) in _COMMANDS.items():
         describe(commands.add_parser(name, help=text, description=text, parents=[common]))
-    return parser.parse_args(argv, argparse.Namespace(debug=False, log=None))
+    return parser
 
 
 def _path(text: str) -> Path:
