@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -32,6 +31,7 @@ myst_fence_as_directive = ["mermaid"]
 myst_heading_anchors = 3
 nitpicky = False
 
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -62,9 +62,17 @@ def _take_from_top(app: Sphinx, name: str, source: list[str]) -> None:
     text = file.read_text(encoding="utf-8").replace("](docs/", "](../")
     for page, other in _FROM_TOP.items():
         text = text.replace(f"]({other}", f"]({page.rpartition('/')[2]}.md")
-    source[0] = re.sub(r"^#### ", "### ", text, flags=re.MULTILINE)
+    source[0] = text
+
+
+def _list_decisions(app: Sphinx, name: str, source: list[str]) -> None:
+    """Put the decisions below their list in the menu."""
+    del app
+    if name == "decisions/README":
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
 
 
 def setup(app: Sphinx) -> None:
     """Connect what belongs to this site alone."""
     app.connect("source-read", _take_from_top)
+    app.connect("source-read", _list_decisions)

@@ -128,7 +128,7 @@ def provenance(dataset: Any, target_year: int) -> dict[str, Any]:
         target_year: last year of the window.
 
     Returns:
-        The attributes that a NetCDF file of the normal has: ``source_years``,
+        The attributes of source that a NetCDF file of the normal has, ``source_years``,
         ``source_scenarios``, ``source_versions``, ``source_files``, ``skipped_files`` if there
         are any, ``input_hash`` and ``untimed_input_hash``.
 

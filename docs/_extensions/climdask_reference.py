@@ -6,16 +6,18 @@ import argparse
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
-import climdask
-from climdask.cli.arguments import command_line
-from climdask.settings import profiles, workflow
 from docutils import nodes
 from docutils.statemachine import StringList
 from keys import Group, Key, groups_of
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+import climdask
+from climdask.cli.arguments import command_line
+from climdask.settings import profiles, workflow
 
 _ESCAPED = re.compile(r"([*_<>\[\]\\|])")
 
@@ -43,30 +45,29 @@ class Generated(SphinxDirective):
         return node.children
 
 
-def _key(key: Key, path: str, anchor: str) -> Iterator[str]:
+def _key(key: Key, path: str) -> Iterator[str]:
     """Yield the lines of a definition: the key, what it takes, what it means."""
     name = f"{path}.{key.name}".lstrip(".")
-    need = f"default {key.default}" if key.default else "**needed**"
-    yield f"({anchor}-{name.replace('.', '-')})="
     yield f"`{name}`"
-    yield f": {key.kind[:1].upper()}{plain(key.kind[1:])}; {need}."
+    yield f": {key.kind[:1].upper()}{key.kind[1:]}; {key.default}."
     if key.description:
         yield ""
         yield f"  {plain(key.description)}"
     yield ""
 
 
-def _groups(groups: Iterable[Group], anchor: str, *, title: str = "") -> Iterator[str]:
-    """Yield the lines of some sections."""
+def _sections(groups: Iterable[Group], anchor: str) -> Iterator[str]:
+    """Yield the lines of the sections of a file."""
     for group in groups:
-        if group.path or title:
-            yield f"## {f'`{group.path}`' if group.path else title}"
-            yield ""
+        if group.path:
+            yield f"({anchor}-{group.path})="
+        yield f"## `{group.path}`" if group.path else "## At the top"
+        yield ""
         if group.description and group.path:
             yield plain(group.description)
             yield ""
         for key in group.keys:
-            yield from _key(key, group.path, anchor)
+            yield from _key(key, group.path)
 
 
 class WorkflowKeys(Generated):
@@ -74,40 +75,44 @@ class WorkflowKeys(Generated):
 
     def text(self) -> str:
         """Return the keys, section by section."""
-        groups = groups_of(workflow.Workflow, json.loads(workflow.schema()))
-        return "\n".join(_groups(groups, "workflow", title="The workflow"))
+        groups = groups_of(workflow.Workflow, json.loads(workflow.schema()), anchor="workflow")
+        return "\n".join(_sections(groups, "workflow"))
 
 
 class ClusterKeys(Generated):
-    """Every key of the cluster profiles, what batch systems share only once."""
+    """Every key of the cluster profiles; what batch systems share stands there once."""
 
     def text(self) -> str:
-        """Return the keys, kind by kind."""
+        """Return the keys, kind by kind, and then those of all batch systems."""
         lines: list[str] = []
-        shared = groups_of(profiles.BatchProfile)
-        known = {(group.path, key.name) for group in shared for key in group.keys}
+        shared = groups_of(profiles.BatchProfile, anchor="batch")
+        known = {(group.path, key.name) for group in shared for key in group.keys} | {("", "kind")}
         for kind, profile in profiles.KINDS.items():
-            groups = groups_of(profile)
-            if issubclass(profile, profiles.BatchProfile):
-                groups = [
-                    Group(g.path, g.description, own)
-                    for g in groups
-                    if (own := tuple(k for k in g.keys if (g.path, k.name) not in known))
-                ]
             lines += [f"## `kind: {kind}`", "", plain(inspect.getdoc(profile) or ""), ""]
+            groups = groups_of(profile, anchor=kind)
             if issubclass(profile, profiles.BatchProfile):
-                lines += ["It has [the keys of all batch systems](#batch-systems)"]
-                lines += [", and:" if groups else ".", ""]
-            for group in groups:
-                for key in group.keys:
-                    if key.name != "kind":
-                        lines += _key(key, group.path, kind)
+                lines += ["It has [the keys of all batch systems](#batch-systems).", ""]
+                groups = [_without(group, known) for group in groups]
+            lines += _subsections(groups, kind)
         lines += ["(batch-systems)=", "## All batch systems", ""]
-        for group in shared:
-            for key in group.keys:
-                if (group.path, key.name) != ("", "kind"):
-                    lines += _key(key, group.path, "batch")
+        lines += _subsections([_without(group, {("", "kind")}) for group in shared], "batch")
         return "\n".join(lines)
+
+
+def _without(group: Group, known: Collection[tuple[str, str]]) -> Group:
+    """Return a section without the keys that are told elsewhere."""
+    keys = tuple(key for key in group.keys if (group.path, key.name) not in known)
+    return replace(group, keys=keys)
+
+
+def _subsections(groups: Iterable[Group], anchor: str) -> Iterator[str]:
+    """Yield the lines of the sections of a profile, those without keys left out."""
+    for group in groups:
+        if group.path and group.keys:
+            yield from (f"({anchor}-{group.path})=", f"### `{group.path}`", "")
+            yield from (plain(group.description), "")
+        for key in group.keys:
+            yield from _key(key, group.path)
 
 
 class CommandLine(Generated):
@@ -123,7 +128,7 @@ class CommandLine(Generated):
             lines += [f"## `climdask {name}`", "", plain(_capital(command.description or "")), ""]
             lines += ["```text", re.sub(r"\n +", "\n    ", usage), "```", ""]
             for action in command._actions:
-                if action.help is not argparse.SUPPRESS and action.dest != "help":
+                if action.help is not argparse.SUPPRESS and action.dest not in ("help", "debug"):
                     lines += _argument(action, command)
         return "\n".join(lines)
 

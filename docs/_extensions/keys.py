@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class Key:
     Attributes:
         name: as it stands in the file, without the sections around it.
         kind: what its values are.
-        default: as in the file; "" where the key is needed.
+        default: what happens where it is left out.
         description: a sentence or more.
     """
 
@@ -44,29 +44,44 @@ class Group:
     keys: tuple[Key, ...]
 
 
-def groups_of(model: type[BaseModel], schema: Mapping[str, Any] | None = None) -> list[Group]:
+def groups_of(
+    model: type[BaseModel], schema: Mapping[str, Any] | None = None, *, anchor: str = ""
+) -> list[Group]:
     """Return the keys of a model, and of each section in it, in the order of the file.
 
     Args:
         model: of the whole file.
         schema: its JSON schema, where that says more than pydantic's own.
+        anchor: what the links to sections begin with.
     """
     whole = schema or model.model_json_schema()
-    sections = {own.__name__: own for own in _sections(model)}
-    todo, seen, groups = [("", model, whole)], {model}, []
-    while todo:
-        path, own, part = todo.pop(0)
-        keys = []
-        for name, field in own.model_fields.items():
-            entry = part["properties"][name]
-            keys.append(Key(name, kind_of(entry), _default(field), _sentence(entry, field)))
-            for inner in _references(entry):
-                if inner in sections and sections[inner] not in seen:
-                    seen.add(sections[inner])
-                    below = f"{path}.{name}".lstrip(".")
-                    todo.append((below, sections[inner], whole["$defs"][inner]))
-        groups.append(Group(path, str(part.get("description", "")), tuple(keys)))
+    places = _places(model, whole)
+    links = {own.__name__: f"{anchor}-{path}" for own, path in places.items() if path}
+    groups = []
+    for own, path in places.items():
+        part = whole["$defs"][own.__name__] if path else whole
+        keys = tuple(
+            Key(name, kind_of(entry, links), _default(field), _sentence(entry, field))
+            for name, field in own.model_fields.items()
+            for entry in [part["properties"][name]]
+        )
+        groups.append(Group(path, str(part.get("description", "")), keys))
     return groups
+
+
+def _places(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[type[BaseModel], str]:
+    """Return where each section stands: the keys that lead to it, joined by dots."""
+    sections = {own.__name__: own for own in _sections(model)}
+    places, todo = {model: ""}, [(model, schema)]
+    while todo:
+        own, part = todo.pop(0)
+        for name in own.model_fields:
+            for found in _references(part["properties"][name]):
+                section = sections.get(found)
+                if section is not None and section not in places:
+                    places[section] = f"{places[own]}.{name}".lstrip(".")
+                    todo.append((section, schema["$defs"][found]))
+    return places
 
 
 def _sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -94,32 +109,46 @@ def _references(entry: object) -> Iterator[str]:
             yield from _references(value)
 
 
-def kind_of(entry: Mapping[str, Any]) -> str:
-    """Return in words what a part of a JSON schema allows."""
-    if "anyOf" in entry or "oneOf" in entry:
-        options = entry.get("anyOf", entry.get("oneOf", []))
-        words = [kind_of(option) for option in options if option.get("type") != "null"]
-        return " or ".join(dict.fromkeys(words))
-    if "$ref" in entry:
-        return "keys and values, see below"
+def kind_of(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
+    """Return in words what a part of a JSON schema allows.
+
+    Args:
+        entry: the part.
+        links: anchors of the sections, by the names of their definitions.
+    """
     values = [value for value in entry.get("enum", []) if value is not None]
     if values:
         return "one of " + ", ".join(f"`{as_yaml(value)}`" for value in values)
+    if "anyOf" in entry or "oneOf" in entry:
+        return _choice(entry.get("anyOf", entry.get("oneOf", [])), links)
+    if "$ref" in entry:
+        name = str(entry["$ref"]).rpartition("/")[2]
+        return f"[keys and values](#{links[name]})" if name in links else "keys and values"
     if "const" in entry:
         return f"`{as_yaml(entry['const'])}`"
-    return _KINDS.get(str(entry.get("type")), _anything)(entry)
+    return _KINDS.get(str(entry.get("type")), _anything)(entry, links)
 
 
-def _anything(entry: Mapping[str, Any]) -> str:
-    del entry
+def _choice(options: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> str:
+    """Return the options in words; one item that stands for a list of one is not said again."""
+    lists = [kind_of(own["items"], links) for own in options if own.get("items")]
+    words = [kind_of(own, links) for own in options if own.get("type") != "null"]
+    known = {word for items in lists for word in (items, *items.split(" or "))}
+    return " or ".join(dict.fromkeys(word for word in words if word not in known))
+
+
+def _anything(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
+    del entry, links
     return "a value"
 
 
-def _text(entry: Mapping[str, Any]) -> str:
+def _text(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
+    del links
     return "a path" if entry.get("format") == "path" else "text"
 
 
-def _number(entry: Mapping[str, Any]) -> str:
+def _number(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
+    del links
     word = "a whole number" if entry["type"] == "integer" else "a number"
     least, most = entry.get("minimum"), entry.get("maximum")
     if "exclusiveMinimum" in entry:
@@ -130,20 +159,24 @@ def _number(entry: Mapping[str, Any]) -> str:
     return word + (f", {as_yaml(least)} or more" if least is not None else "")
 
 
-def _list(entry: Mapping[str, Any]) -> str:
+def _truth(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
+    del entry, links
+    return "`true` or `false`"
+
+
+def _list(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
     if "prefixItems" in entry:
         return f"a list of {len(entry['prefixItems'])} numbers"
-    inner = kind_of(entry["items"]) if entry.get("items") else "values"
-    # "a list of a path" reads badly: each item is what the words after the article say.
-    return "a list, each item " + inner
+    inner = kind_of(entry["items"], links) if entry.get("items") else "a value"
+    return f"a list; each item is {inner}"
 
 
-def _mapping(entry: Mapping[str, Any]) -> str:
-    if "additionalProperties" not in entry or not isinstance(entry["additionalProperties"], dict):
-        return "keys and values"
+def _mapping(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
     names = entry.get("propertyNames", {}).get("enum", [])
-    of = " from " + ", ".join(f"`{name}`" for name in names) if names else ""
-    return f"keys{of}, each with {kind_of(entry['additionalProperties'])}"
+    keys = "keys from " + ", ".join(f"`{name}`" for name in names) if names else "keys"
+    values = [entry.get("additionalProperties"), *entry.get("patternProperties", {}).values()]
+    kinds = [kind_of(value, links) for value in values if isinstance(value, Mapping)]
+    return f"{keys}, each with {' or '.join(kinds)}" if kinds else f"{keys} and values"
 
 
 _KINDS = {
@@ -152,20 +185,18 @@ _KINDS = {
     "number": _number,
     "array": _list,
     "object": _mapping,
-    "boolean": lambda entry: "`true` or `false`" if entry else "",
+    "boolean": _truth,
 }
 
 
 def _default(field: FieldInfo) -> str:
-    """Return the default as YAML has it, "" where there is none."""
-    value = field.get_default(call_default_factory=True) if not field.is_required() else None
-    if field.is_required() or value is PydanticUndefined:
-        return ""
-    if value is None:
-        return "none"
-    if isinstance(value, BaseModel):
-        return "its own defaults"
-    return f"`{as_yaml(value)}`"
+    """Return what happens where a key is left out."""
+    if field.is_required():
+        return "**needed**"
+    value = field.get_default(call_default_factory=True)
+    if value in (None, PydanticUndefined, [], {}, ()) or isinstance(value, BaseModel):
+        return "may be left out"
+    return f"default `{as_yaml(value)}`"
 
 
 def as_yaml(value: object) -> str:
