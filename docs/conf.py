@@ -50,6 +50,7 @@ _FROM_TOP = {
     "development/architecture": "ARCHITECTURE.md",
     "development/contributing": "CONTRIBUTING.md",
     "development/changelog": "CHANGELOG.md",
+    "development/benchmarks": "benchmarks/README.md",
 }
 
 
