@@ -1,12 +1,23 @@
-"""What documents say of files and modules is there."""
+"""What documents say of files, modules, commands and keys is right."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
+import shlex
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
+
+from climdask.cli.arguments import command_line
+from climdask.settings import profiles, workflow
 
 ROOT = Path(__file__).parents[1]
 GUIDES = [ROOT / f"{name}.md" for name in ("ARCHITECTURE", "CONTRIBUTING", "README")]
@@ -57,3 +68,116 @@ def test_the_top_level_holds_what_belongs_there_and_nothing_that_a_test_left() -
         pytest.skip("not a git repository")
     top = {name.split(b"/")[0].decode() for name in known.stdout.split(b"\0") if name}
     assert {name for name in top if not name.startswith(".")} <= ALLOWED
+
+
+# ---------------------------------------------------------------- what readers type
+
+
+def blocks(document: Path, *languages: str) -> Iterator[str]:
+    """Yield the blocks of code in some languages; "" for none."""
+    text = document.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if language in languages:
+            yield block
+
+
+def commands(document: Path) -> Iterator[list[str]]:
+    """Yield what stands behind ``climdask`` in each command of a document."""
+    for block in blocks(document, "", "sh"):
+        for part in re.split(r"\n|&&|[|>]", block):
+            words = shlex.split(part.rstrip("& "), comments=True) if "climdask " in part else []
+            if "climdask" in words:
+                yield words[words.index("climdask") + 1 :]
+
+
+COMMANDS = [(document, argv) for document in DOCUMENTS for argv in commands(document)]
+YAML = [(document, block) for document in DOCUMENTS for block in blocks(document, "yaml")]
+
+
+def name_of(value: object) -> str:
+    return value.relative_to(ROOT).as_posix() if isinstance(value, Path) else ""
+
+
+def test_the_blocks_of_documents_are_found() -> None:
+    assert len(COMMANDS) > 40
+    assert len(YAML) > 15
+
+
+@pytest.mark.parametrize(("document", "argv"), COMMANDS, ids=name_of)
+def test_each_command_of_a_document_is_understood(document: Path, argv: list[str]) -> None:
+    command_line().parse_args(argv)  # SystemExit if not
+
+
+@pytest.mark.parametrize(("document", "block"), YAML, ids=name_of)
+def test_each_yaml_of_a_document_is_accepted(
+    document: Path, block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NEX_GDDP_ROOT", str(tmp_path))
+    content = yaml.safe_load(block)
+    if isinstance(content, list):  # entries of one key
+        content = {"regions" if "lon" in content[0] else "normals": content}
+    if "kind" in content:
+        profiles.load_profile(content)
+        return
+    least: dict[str, Any] = {
+        "input": {"root": str(tmp_path)},
+        "variables": ["pr", "tas", "tasmax", "tasmin"],
+        "regions": ["CONUS"],
+    }
+    workflow.load(content if "regions" in content and "input" in content else {**least, **content})
+
+
+def test_the_readme_is_short_and_has_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 150
+    assert '\npip install . && climdask quickstart\npip install ".[test]" && pytest\n' in text
+
+
+# ---------------------------------------------------------------- the reference made from code
+
+
+@pytest.fixture(scope="module")
+def keys() -> ModuleType:
+    place = importlib.util.spec_from_file_location("docs_keys", ROOT / "docs/_extensions/keys.py")
+    assert place is not None
+    assert place.loader is not None
+    module = sys.modules["docs_keys"] = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_has_every_key_of_the_schema_once(keys: ModuleType) -> None:
+    schema = json.loads(workflow.schema())
+    groups = keys.groups_of(workflow.Workflow, schema, anchor="workflow")
+    told = sorted(key.name for group in groups for key in group.keys)
+    sections = [schema, *schema["$defs"].values()]
+    assert told == sorted(name for part in sections for name in part.get("properties", ()))
+
+
+@pytest.mark.parametrize("kind", profiles.KINDS)
+def test_the_reference_has_every_key_of_a_cluster_profile(kind: str, keys: ModuleType) -> None:
+    groups = keys.groups_of(profiles.KINDS[kind], anchor=kind)
+    assert {k.name for k in groups[0].keys} == set(profiles.KINDS[kind].model_fields)
+    assert all(group.keys for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "kind", "default"),
+    [
+        ("", "window", "a whole number from 1 to 1000", "default `30`"),
+        ("", "variables", "a list; each item is text", "**needed**"),
+        ("", "leap_day", "one of `drop`, `keep`", "default `drop`"),
+        ("", "input", "[keys and values](#workflow-input)", "**needed**"),
+        ("input", "root", "a path", "**needed**"),
+        ("run", "lock_dir", "a path", "may be left out"),
+        ("run", "lock_timeout", "a number above 0", "default `600`"),
+        ("regions", "lat", "a list of 2 numbers", "**needed**"),
+        ("output", "count", "`true` or `false`", "default `false`"),
+    ],
+)
+def test_the_reference_says_what_a_key_takes(
+    path: str, name: str, kind: str, default: str, keys: ModuleType
+) -> None:
+    groups = keys.groups_of(workflow.Workflow, json.loads(workflow.schema()), anchor="workflow")
+    (key,) = (k for group in groups if group.path == path for k in group.keys if k.name == name)
+    assert (key.kind, key.default) == (kind, default)
