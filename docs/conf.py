@@ -29,7 +29,8 @@ exclude_patterns = ["_build", "_extensions", "_static"]
 myst_enable_extensions = ["attrs_inline", "deflist"]
 myst_fence_as_directive = ["mermaid"]
 myst_heading_anchors = 3
-nitpicky = False
+mermaid_fullscreen = False
+mermaid_height = "auto"
 
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
@@ -38,6 +39,7 @@ autodoc_typehints_description_target = "documented"
 autoclass_content = "class"
 napoleon_numpy_docstring = False
 
+highlight_language = "sh"
 html_theme = "furo"
 html_title = f"climdask {release}"
 html_static_path = ["_static"]
