@@ -39,7 +39,7 @@ autodoc_typehints_description_target = "documented"
 autoclass_content = "class"
 napoleon_numpy_docstring = False
 
-highlight_language = "sh"
+highlight_language = "text"
 html_theme = "furo"
 html_title = f"climdask {release}"
 html_static_path = ["_static"]
