@@ -75,7 +75,16 @@ def _list_decisions(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
 
 
+def _no_arguments(
+    app: Sphinx, what: str, name: str, found: object, options: object, *signature: str | None
+) -> tuple[str | None, ...] | None:
+    """Show no arguments of a protocol: nobody calls it."""
+    del app, name, options, signature
+    return ("", None) if what == "class" and getattr(found, "_is_protocol", False) else None
+
+
 def setup(app: Sphinx) -> None:
     """Connect what belongs to this site alone."""
     app.connect("source-read", _take_from_top)
     app.connect("source-read", _list_decisions)
+    app.connect("autodoc-process-signature", _no_arguments)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from climdask.cli.arguments import command_line
 from climdask.settings import profiles, workflow
@@ -159,6 +160,31 @@ def test_the_reference_has_every_key_of_a_cluster_profile(kind: str, keys: Modul
     groups = keys.groups_of(profiles.KINDS[kind], anchor=kind)
     assert {k.name for k in groups[0].keys} == set(profiles.KINDS[kind].model_fields)
     assert all(group.keys for group in groups)
+
+
+class Deepest(BaseModel):
+    """At the bottom."""
+
+    key: int | None = None
+
+
+class Deep(BaseModel):
+    """In between."""
+
+    deepest: Deepest = Deepest()
+
+
+class Outermost(BaseModel):
+    """A file."""
+
+    deep: list[Deep] = []
+
+
+def test_the_reference_has_sections_of_sections(keys: ModuleType) -> None:
+    groups = keys.groups_of(Outermost, anchor="file")
+    assert [group.path for group in groups] == ["", "deep", "deep.deepest"]
+    assert [group.description for group in groups] == ["A file.", "In between.", "At the bottom."]
+    assert groups[1].keys[0].kind == "[keys and values](#file-deep.deepest)"
 
 
 @pytest.mark.parametrize(
