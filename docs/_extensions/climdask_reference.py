@@ -60,8 +60,8 @@ def _sections(groups: Iterable[Group], anchor: str) -> Iterator[str]:
     """Yield the lines of the sections of a file."""
     for group in groups:
         if group.path:
-            yield f"({anchor}-{group.path})="
-        yield f"## `{group.path}`" if group.path else "## At the top"
+            yield f"({anchor}-{group.slug})="
+        yield f"## `{group.title}`" if group.path else "## At the top"
         yield ""
         if group.description and group.path:
             yield plain(group.description)
@@ -109,7 +109,7 @@ def _subsections(groups: Iterable[Group], anchor: str) -> Iterator[str]:
     """Yield the lines of the sections of a profile, those without keys left out."""
     for group in groups:
         if group.path and group.keys:
-            yield from (f"({anchor}-{group.path})=", f"### `{group.path}`", "")
+            yield from (f"({anchor}-{group.slug})=", f"### `{group.title}`", "")
             yield from (plain(group.description), "")
         for key in group.keys:
             yield from _key(key, group.path)

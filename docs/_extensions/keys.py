@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +37,24 @@ class Group:
 
     Attributes:
         path: the keys that lead to it, joined by dots; "" for the file itself.
+        title: the path, and where several sections have it, the first key of this one.
         description: of the section.
     """
 
     path: str
+    title: str
     description: str
     keys: tuple[Key, ...]
+
+    @property
+    def slug(self) -> str:
+        """The title as part of a link."""
+        return slug_of(self.title)
+
+
+def slug_of(title: str) -> str:
+    """Return a title as part of a link."""
+    return title.replace(" ", "-")
 
 
 def groups_of(
@@ -56,7 +69,10 @@ def groups_of(
     """
     whole = schema or model.model_json_schema()
     places = _places(model, whole)
-    links = {own.__name__: f"{anchor}-{path}" for own, path in places.items() if path}
+    titles = _titles(places)
+    links = {
+        own.__name__: f"{anchor}-{slug_of(titles[own])}" for own, path in places.items() if path
+    }
     groups = []
     for own, path in places.items():
         part = whole["$defs"][own.__name__] if path else whole
@@ -65,8 +81,17 @@ def groups_of(
             for name, field in own.model_fields.items()
             for entry in [part["properties"][name]]
         )
-        groups.append(Group(path, str(part.get("description", "")), keys))
+        groups.append(Group(path, titles[own], str(part.get("description", "")), keys))
     return groups
+
+
+def _titles(places: Mapping[type[BaseModel], str]) -> dict[type[BaseModel], str]:
+    """Return a title for each section, each another."""
+    often = Counter(places.values())
+    return {
+        own: path if often[path] == 1 else f"{path} with {next(iter(own.model_fields))}"
+        for own, path in places.items()
+    }
 
 
 def _places(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[type[BaseModel], str]:
