@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -112,7 +114,7 @@ def write_normal(
 ) -> None:
     """Write a normal; the file appears whole or not at all.
 
-    netCDF4 makes the header, and everything small, in memory; the chunks of what is gridded are
+    netCDF4 makes the header, and everything small; the chunks of what is gridded are
     compressed outside the library and its lock, and added as they are.
 
     Raises:
@@ -123,11 +125,14 @@ def write_normal(
         *place_variables(spec, region),
         *field_variables(spec, field),
     ]
-    image = io.BytesIO(
-        _header(spec, region, variables, _global_attributes(spec, region, window, field))
-    )
-    _add_chunks(image, [v for v in variables if v.is_gridded], spec.compression_level)
-    atomically(path, lambda temporary: temporary.write_bytes(image.getbuffer()))
+    attributes = _global_attributes(spec, region, window, field)
+
+    def write(temporary: Path) -> None:
+        image = io.BytesIO(_header(spec, region, variables, attributes))
+        _add_chunks(image, [v for v in variables if v.is_gridded], spec.compression_level)
+        temporary.write_bytes(image.getbuffer())
+
+    atomically(path, write)
 
 
 def _add_chunks(image: io.BytesIO, variables: Sequence[CfVariable], level: int) -> None:
@@ -155,14 +160,25 @@ def _header(
     sizes = {"time": len(spec.steps), "bnds": 2}
     sizes |= dict(zip(region.dims, region.index.shape, strict=True))
     sizes |= {d: n for v in variables for d, n in zip(v.dims, v.values.shape, strict=True)}
-    with NETCDF_LOCK:
-        dataset = netCDF4.Dataset("header", "w", format="NETCDF4_CLASSIC", memory=1)
+    # Not with `memory`: the library then keeps no order of creation, without which nothing, NCO's
+    # ncatted included, can write to the file again. Not in the output folder: HDF5 cannot close a
+    # file on a disk that is full.
+    with NETCDF_LOCK, TemporaryDirectory(prefix="climdask-", dir=_in_memory()) as scratch:
+        place = Path(scratch, "header.nc")
+        dataset = netCDF4.Dataset(place, "w", format="NETCDF4_CLASSIC", diskless=True, persist=True)
         for name, size in sizes.items():
             dataset.createDimension(name, size)
         for variable in variables:
             _define(dataset, spec.compression_level, variable)
         dataset.setncatts(attributes)
-        return bytes(dataset.close())
+        dataset.close()
+        return place.read_bytes()
+
+
+def _in_memory() -> str | None:
+    """Return a folder in memory, if there is one; None for the usual one of temporary files."""
+    folder = "/dev/shm"
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _define(dataset: Any, level: int, variable: CfVariable) -> None:

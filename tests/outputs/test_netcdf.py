@@ -477,6 +477,18 @@ def test_nco_prints_the_metadata(tmp_path: Path) -> None:
     assert "float tas(time,lat,lon)" in text
 
 
+def test_attributes_can_be_changed_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "normal.nc"
+    field = write_sample(path, spec_like(tmp_path))
+    call("ncatted", "-a", "project,global,c,c,mine", path)
+    with netCDF4.Dataset(path, "a") as dataset:
+        assert dataset.project == "mine"
+        dataset["tas"].comment = "seen"
+    with netCDF4.Dataset(path) as dataset:
+        assert dataset["tas"].comment == "seen"
+        np.testing.assert_array_equal(dataset["tas"][:].filled(np.nan), field.values)
+
+
 @pytest.mark.parametrize("calendar", ["standard", "360_day"])
 def test_xarray_opens_it_with_dates_and_coordinates(tmp_path: Path, calendar: str) -> None:
     path = tmp_path / "normal.nc"
