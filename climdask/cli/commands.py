@@ -30,6 +30,7 @@ from climdask.monitoring.terminal import ASK, shown, summary
 from climdask.outputs.folder import OutputFolder
 from climdask.plaintext import command, printable, quantity
 from climdask.planning.content import content
+from climdask.planning.overview import notes_of
 from climdask.running.cancelling import Cancelling
 from climdask.running.results import RunResult
 from climdask.running.submission import Submission, batch_profile, check_node, stopping, submit
@@ -118,7 +119,7 @@ def _submit(arguments: Namespace) -> int:
     profile = batch_profile(load_profile(arguments.cluster), str(arguments.cluster or "--cluster"))
     workflow = _load(arguments)
     submission, made = submit(workflow, profile, passed_on(arguments))
-    for note in (*made.notes, *made.failures.values()):
+    for note in (*notes_of(made), *made.failures.values()):
         _print(f"note: {note}")
     for line in described(submission, made):
         _print(line)

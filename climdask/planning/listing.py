@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 from climdask.climatology.calendars import run_lengths
 from climdask.inputs.inventory import Series, describe
 from climdask.plaintext import quantity
-from climdask.planning.overview import grouped_notes, overview
+from climdask.planning.overview import is_long, notes_of, overview
 from climdask.planning.wording import makes, openings, size
 
 if TYPE_CHECKING:
     from climdask.climatology.places import RegionCells
     from climdask.planning.plan import Chain, Plan
     from climdask.settings.change import ChangeSection
-
-# More than these are shown as a table.
-MOST_CHAINS = 30
 
 
 def lines(plan: Plan) -> Iterator[str]:
@@ -32,12 +29,10 @@ def lines(plan: Plan) -> Iterator[str]:
     yield f"window   {quantity(flow.window, 'year')}, {rules}"
     if flow.change:
         yield f"change   {_change(flow.change)}"
-    is_long = len(plan.all_chains) + len(plan.failures) > MOST_CHAINS
-    yield from overview(plan) if is_long else _chains(plan)
+    yield from overview(plan) if is_long(plan) else _chains(plan)
     for name, why in plan.failures.items():
         yield from f"FAILED   {name}: {why}".replace("\n", "\n         ").splitlines()
-    ids = [chain.id for chain in plan.all_chains]
-    for note in grouped_notes(plan.notes, ids) if is_long else plan.notes:
+    for note in notes_of(plan):
         yield f"note     {note}"
     yield from _totals(plan)
 

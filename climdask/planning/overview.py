@@ -14,6 +14,8 @@ from climdask.planning.wording import makes, openings, size
 if TYPE_CHECKING:
     from climdask.planning.plan import Chain, Plan
 
+# More than these are shown as a table.
+MOST_CHAINS = 30
 _NONE, _FAILED = "-", "FAILED"
 
 
@@ -30,6 +32,18 @@ def overview(plan: Plan) -> Iterator[str]:
         yield from _alike("targets", chains, partial(_targets, branch))
     yield from _alike("reading", chains, openings)
     yield from _table(plan)
+
+
+def is_long(plan: Plan) -> bool:
+    """Tell whether a plan has too many chains to tell of each."""
+    return len(plan.all_chains) + len(plan.failures) > MOST_CHAINS
+
+
+def notes_of(plan: Plan) -> list[str]:
+    """Return the notes of a plan; of many chains those that say the same are one."""
+    if not is_long(plan):
+        return list(plan.notes)
+    return list(grouped_notes(plan.notes, [chain.id for chain in plan.all_chains]))
 
 
 def grouped_notes(notes: Iterable[str], ids: Iterable[str]) -> Iterator[str]:

@@ -39,6 +39,7 @@ from climdask.monitoring.links import dashboard_link
 from climdask.monitoring.progress import RunProgress, counted
 from climdask.outputs.folder import OutputFolder, new_run_id, write_manifest
 from climdask.plaintext import plainly, quantity
+from climdask.planning.overview import notes_of
 from climdask.planning.plan import Limits, Plan
 from climdask.planning.survey import survey
 from climdask.running.areas import places_of
@@ -270,7 +271,7 @@ def _limits(
 
 
 def _tell(todo: Plan, stock: Findings, report: Callable[[str], None]) -> None:
-    for note in todo.notes:
+    for note in notes_of(todo):
         report(f"note: {note}")
     for kind, paths in (("stale", stock.stale), ("damaged", stock.damaged)):
         if paths:
