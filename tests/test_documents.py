@@ -191,7 +191,13 @@ def test_the_reference_has_sections_of_sections(keys: ModuleType) -> None:
     ("path", "name", "kind", "default"),
     [
         ("", "window", "a whole number from 1 to 1000", "default `30`"),
-        ("", "variables", "a list; each item is text", "**needed**"),
+        (
+            "",
+            "variables",
+            "a list; each item is text; or keys, each with [keys and values](#workflow-variables)",
+            "**needed**",
+        ),
+        ("variables", "name", "text", "may be left out"),
         ("", "leap_day", "one of `drop`, `keep`", "default `drop`"),
         ("", "input", "[keys and values](#workflow-input)", "**needed**"),
         ("input", "root", "a path", "**needed**"),

@@ -8,7 +8,8 @@ model's data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,14 +27,14 @@ Key = tuple[str, str, str, int, str]
 # Which tasks go first: what frees memory before what fills it. Within a stage, early years first.
 _ORDER = {
     "write": 4, "tick": 4, "reference": 4, "checkpoint": 3, "window": 3, "restore": 2, "chain": 2,
-    "read": 1,
+    "read": 1, "open": 1,
 }  # fmt: skip
 _MOST_YEARS = 100_000
 
 
 @dataclass
 class ChainGraph:
-    """The tasks of one chain.
+    """The tasks of one chain, or of several that share files.
 
     Attributes:
         tasks: by key.
@@ -41,6 +42,7 @@ class ChainGraph:
         tokens: file token by key, of the tasks that open a file or must run at home.
         places: how far along the chain each key is, in years; for priorities.
         home: group of chains that must share a worker.
+        chain_id: of the first chain.
     """
 
     chain_id: str
@@ -90,8 +92,8 @@ def _last_stage(step: Step) -> str:
 
 
 def token_name(plan: Plan, read: Read) -> str:
-    """Return the resource that stands for the right to have a file open."""
-    return f"file:{file_id(plan.input_path(read.slice.file))}"
+    """Return the resource that stands for the right to have a file open, or those of a bundle."""
+    return f"file:{file_id(plan.input_path(read.slice.token_file))}"
 
 
 def build_chain(plan: Plan, chain: Chain, context: RunContext) -> ChainGraph:
@@ -100,7 +102,40 @@ def build_chain(plan: Plan, chain: Chain, context: RunContext) -> ChainGraph:
     Each read waits for the end of the step ``lookahead`` steps before its first use (its write, or
     a tick where nothing is written), so that the reads run ahead of the chain, but not far.
     """
-    return _Builder(plan, chain, context, ChainGraph(chain.id, chain.home)).build()
+    return build_together(plan, [chain], context)
+
+
+def build_together(plan: Plan, chains: Sequence[Chain], context: RunContext) -> ChainGraph:
+    """Build the tasks of chains that share files; reads that are alike share their openings.
+
+    Where they do, an ``open`` task reads for all of them, and the ``read`` of each chain picks its
+    own from that, so that blocks live as long as their own chain needs them.
+    """
+    counts = Counter(read.shared_key for chain in chains for read in chain.branches.reads)
+    shared = {key: _Opening() for key, n in counts.items() if n > 1}
+    whole = ChainGraph(chains[0].id, chains[0].home)
+    builders = [_Builder(plan, chain, context, whole, shared) for chain in chains]
+    for builder in builders:
+        builder.build()
+    for opening in shared.values():
+        opening.builders[0].add_opening(opening)
+    return whole
+
+
+@dataclass
+class _Opening:
+    """Reads of several chains that one task does.
+
+    Attributes:
+        builders, reads, places: of each chain.
+        waits: keys that have to be done before.
+    """
+
+    builders: list[_Builder] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    waits: list[Key] = field(default_factory=list)
+    key: Key | None = None
 
 
 @dataclass(frozen=True)
@@ -109,8 +144,9 @@ class _Builder:
     chain: Chain
     context: RunContext
     graph: ChainGraph
+    shared: Mapping[object, _Opening]
 
-    def build(self) -> ChainGraph:
+    def build(self) -> None:
         self._at_home(self._add("chain", "", 0, DataNode, self.chain.spec, place=0))
         readings = self._reads()
         trunk = self.chain.branches.trunk
@@ -119,7 +155,6 @@ class _Builder:
             unsaved: list[Key] = []
             for place, step in enumerate(steps, start=0 if branch == trunk else offset):
                 self._step(step, readings, place, unsaved)
-        return self.graph
 
     def key(self, stage: str, branch: str, year: int) -> Key:
         group = f"{self.chain.spec.variable}-{stage}"
@@ -158,15 +193,39 @@ class _Builder:
                 step = self.chain.branches.way(branch)[early]
                 waits.append(self.key(_last_stage(step), step.branch, step.year))
             # The index tells apart the reads of one year: two files, or a second opening.
-            key = self._add(
-                "read", f"{branch}/{index}", read.slice.first_year, tasks.read, read,
-                *map(TaskRef, waits), place=place,
-            )  # fmt: skip
-            self.graph.tokens[key] = token_name(self.plan, read)
+            at = (f"{branch}/{index}", read.slice.first_year)
+            if opening := self.shared.get(read.shared_key):
+                key = self._pick(opening, read, at, waits, place)
+            else:
+                key = self._add("read", *at, tasks.read, read, *map(TaskRef, waits), place=place)
+                self.graph.tokens[key] = token_name(self.plan, read)
             keys.append(key)
             for block in read.blocks:
                 readings.setdefault(block, []).append(key)
         return readings
+
+    def _pick(
+        self, opening: _Opening, read: Read, at: tuple[str, int], waits: list[Key], place: int
+    ) -> Key:
+        """Add a read that picks its own from an opening which several chains share."""
+        opening.key = opening.key or self.key("open", *at)
+        number = len(opening.builders)
+        opening.builders.append(self)
+        opening.reads.append(read)
+        opening.places.append(place)
+        opening.waits += waits
+        return self._add("read", *at, tasks.pick, number, TaskRef(opening.key), place=place)
+
+    def add_opening(self, opening: _Opening) -> None:
+        """Add the task that reads for several chains."""
+        assert opening.key is not None
+        specs = [builder.key("chain", "", 0) for builder in opening.builders]
+        refs = map(TaskRef, [*specs, *dict.fromkeys(opening.waits)])
+        made = Task(opening.key, tasks.read_together, self.context, tuple(opening.reads), *refs)
+        made._token = str(opening.key)
+        self.graph.tasks[opening.key] = made
+        self.graph.places[opening.key] = min(opening.places)
+        self.graph.tokens[opening.key] = token_name(self.plan, opening.reads[0])
 
     def _step(
         self, step: Step, readings: Mapping[BlockId, list[Key]], place: int, unsaved: list[Key]

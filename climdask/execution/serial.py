@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from climdask.climatology.changes import ReferenceNormals
@@ -17,8 +17,8 @@ from climdask.execution import tasks
 from climdask.execution.checkpoints import checkpoint_path, reference_path
 from climdask.execution.events import Event
 from climdask.execution.tasks import Blocks, Handed, RunContext, Superseded, Written
-from climdask.planning.chains import BlockId, CarryId, Step
-from climdask.planning.plan import Chain, Plan
+from climdask.planning.chains import BlockId, CarryId, Read, Step
+from climdask.planning.plan import Chain, ChainSpec, Plan
 
 logger = logging.getLogger(__name__)
 
@@ -27,15 +27,73 @@ def run_serially(
     plan: Plan, context: RunContext, on_event: Callable[[Event], None] = lambda _: None
 ) -> None:
     """Run every chain of a plan; a chain that fails does not stop the others."""
-    for chain in plan.chains:
+    for group in plan.together:
+        _run_group(group, context, on_event)
+
+
+def _run_group(
+    chains: Sequence[Chain], context: RunContext, on_event: Callable[[Event], None]
+) -> None:
+    """Run chains that share files: side by side, an event of each in turn."""
+    reads = _Reads.of(chains, context)
+    walks = {chain.id: _Walk(chain, context, reads).events() for chain in chains}
+    for chain in chains:
         on_event(Event("start", chain.id))
-        try:
-            for event in _Walk(chain, context).events():
-                on_event(event)
-            on_event(Event("finish", chain.id))
-        except ClimdaskError as error:
-            logger.debug("%s failed:", chain.id, exc_info=error)  # --debug shows it
-            on_event(Event("fail", chain.id, message=str(error)))
+    while walks:
+        for chain_id, events in list(walks.items()):
+            try:
+                on_event(next(events))
+            except StopIteration:
+                on_event(Event("finish", chain_id))
+                del walks[chain_id]
+            except ClimdaskError as error:
+                logger.debug("%s failed:", chain_id, exc_info=error)  # --debug shows it
+                on_event(Event("fail", chain_id, message=str(error)))
+                reads.forget(chain_id)
+                del walks[chain_id]
+
+
+@dataclass
+class _Reads:
+    """The reads of chains that share files; those that are alike are done in one opening.
+
+    Attributes:
+        alike: the chains and reads by what is alike.
+        kept: what was read for chains that have not asked for it yet.
+    """
+
+    context: RunContext
+    alike: dict[object, list[tuple[ChainSpec, Read]]]
+    kept: dict[tuple[str, object], Blocks | Superseded | ClimdaskError] = field(
+        default_factory=dict
+    )
+
+    @classmethod
+    def of(cls, chains: Sequence[Chain], context: RunContext) -> _Reads:
+        alike: dict[object, list[tuple[ChainSpec, Read]]] = {}
+        for chain in chains:
+            for read in chain.branches.reads:
+                alike.setdefault(read.shared_key, []).append((chain.spec, read))
+        return cls(context, alike)
+
+    def read(self, spec: ChainSpec, job: Read) -> Blocks | Superseded:
+        """Return what a read of a chain gives; others of the same files are done with it."""
+        key = job.shared_key
+        pairs = self.alike[key]
+        if (spec.id, key) not in self.kept:
+            if len(pairs) == 1:
+                return tasks.read(spec, self.context, job)
+            jobs = [own for _, own in pairs]
+            answers = tasks.read_together(self.context, jobs, *(other for other, _ in pairs))
+            ids = [other.id for other, _ in pairs]
+            self.kept |= {(name, key): a for name, a in zip(ids, answers, strict=True)}
+        return tasks.pick(spec, self.context, 0, [self.kept.pop((spec.id, key))])
+
+    def forget(self, chain_id: str) -> None:
+        """Read nothing more for a chain that failed."""
+        self.kept = {k: v for k, v in self.kept.items() if k[0] != chain_id}
+        for key, pairs in self.alike.items():
+            self.alike[key] = [pair for pair in pairs if pair[0].id != chain_id]
 
 
 @dataclass
@@ -44,12 +102,14 @@ class _Walk:
 
     chain: Chain
     context: RunContext
+    reads: _Reads | None = None
     done: Counter[str] = field(default_factory=Counter)
     held: dict[int, Blocks | Superseded] = field(default_factory=dict)
     carries: dict[CarryId, Handed] = field(default_factory=dict)
     references: dict[CarryId, ReferenceNormals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.reads = self.reads or _Reads.of([self.chain], self.context)
         self.readings: dict[BlockId, list[int]] = {}
         for index, read in enumerate(self.chain.branches.reads):
             for block in read.blocks:
@@ -65,12 +125,13 @@ class _Walk:
         return list(dict.fromkeys(i for b in blocks for i in self.readings[b]))
 
     def events(self) -> Iterator[Event]:
-        spec, context = self.chain.spec, self.context
+        spec, context, reads = self.chain.spec, self.context, self.reads
+        assert reads is not None
         for step in self._steps():
             for index in self._needs(step):
                 if index not in self.held:
                     job = self.chain.branches.reads[index]
-                    self.held[index] = tasks.read(spec, context, job)
+                    self.held[index] = reads.read(spec, job)
                     yield self._event("read", step.branch, job.slice.first_year)
             parts = [self.held[i] for i in self._needs(step)]
             carry = tasks.window(spec, context, step, self._before(step), *parts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,11 @@ from climdask.execution.checkpoints import (
 )
 from climdask.execution.gaps import gaps_of
 from climdask.execution.records import record_done
-from climdask.inputs.access import FileAccess, process_id
+from climdask.inputs.access import FileAccess, Reading, process_id
 from climdask.inputs.inventory import InputFile
 from climdask.inputs.netcdf import PassingError
 from climdask.inputs.plausibility import check_values
-from climdask.inputs.reading import read_years
+from climdask.inputs.reading import YearInParts, read_years
 from climdask.inputs.sources import source_of
 from climdask.outputs.cf import NormalField
 from climdask.outputs.folder import OutputFolder
@@ -55,6 +55,9 @@ from climdask.outputs.provenance import Provenance, Source, edge_runs
 from climdask.plaintext import quantity
 from climdask.planning.chains import BlockId, CarryId, Read, Step
 from climdask.planning.plan import ChainSpec, NormalFile, OutputSeries, WriteJob
+
+# Files of a source year that a normal names one by one.
+_MOST_NAMED = 31
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class Skipped:
     years: tuple[int, ...]
 
 
-Blocks = tuple[Block, ...] | Skipped
+# Of a bundle of files, those that were skipped come after the block of the others.
+Blocks = tuple[Block | Skipped, ...] | Skipped
 Values = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 Handed = Carry | Superseded
 References = Mapping[Window, ReferenceNormals]
@@ -137,6 +141,8 @@ References = Mapping[Window, ReferenceNormals]
 
 def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks | Superseded:
     """Open a file once and return a block for each of its years that is wanted.
+
+    The files of a bundle are opened one after the other, for the block of their year.
 
     Returns:
         Blocks, float32 [day, place] each: cells, or areas made of them; :class:`Skipped` for a bad
@@ -148,41 +154,174 @@ def read(spec: ChainSpec, context: RunContext, job: Read, *_: object) -> Blocks 
     superseded = _superseded(spec, context, job)
     if superseded is not None:
         return superseded
-    path = context.local(job.slice.file)
-    attempt = 0
-    while True:
+    work = _Work.of(spec, context, job)
+    for file in job.slice.files:
+        _open(context, file, [work])
+    if work.failure is not None:
+        raise work.failure
+    return work.answer()
+
+
+def read_together(
+    context: RunContext, jobs: Sequence[Read], *rest: Any
+) -> tuple[Blocks | Superseded | ClimdaskError, ...]:
+    """Do reads of several chains that are alike, in one opening of each file.
+
+    Args:
+        context: of the run.
+        jobs: of each chain.
+        rest: the specs of the chains, and then what only has to be done before.
+
+    Returns:
+        For each chain what :func:`read` returns, or the error that it raises.
+    """
+    specs: Sequence[ChainSpec] = rest[: len(jobs)]
+    pairs = list(zip(specs, jobs, strict=True))
+    marked = [_superseded(spec, context, job) for spec, job in pairs]
+    works = [_Work.of(spec, context, job) for spec, job in pairs]
+    due = [work for work, mark in zip(works, marked, strict=True) if mark is None]
+    for file in jobs[0].slice.files if due else ():
+        _open(context, file, due)
+    answers: list[Blocks | Superseded | ClimdaskError] = []
+    for work, mark in zip(works, marked, strict=True):
         try:
-            with context.access.opening(path) as reading:
-                blocks = read_years(
-                    path, spec.header, spec.read_axis, spec.selection, job.years,
-                    claim=job.slice.file.claim, decoded=reading.add,
-                    slow=lambda reason: context.access.note("slow", path, reason=reason),
-                    missing_values=spec.missing_values,
-                )  # fmt: skip
-            for block in blocks:
-                check_values(path, spec.header, spec.read_axis, spec.selection, block)
-            _note_incomplete(spec, context, job, blocks)
-            return tuple(spec.selection.placed(block) for block in blocks)
-        except (PassingError, OSError) as error:
-            if attempt == context.retries:
-                return _skipped(context, job, error)
-            time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)
-            attempt += 1
-        except UnreadableFile as error:
-            return _skipped(context, job, error)
+            answers.append(mark or work.failure or work.answer())
+        except ClimdaskError as error:
+            answers.append(error)
+    return tuple(answers)
 
 
-def _note_incomplete(
-    spec: ChainSpec, context: RunContext, job: Read, blocks: Sequence[Block]
-) -> None:
-    """Note days that a year lacks although its file should have them, by its name."""
-    for block in blocks:
-        claimed = _claimed(spec.read_axis, job.slice.file, block.year)
-        lacking = int((claimed & ~block.days_any).sum())
-        if lacking:
-            path = context.local(job.slice.file)
-            reason = f"{_days(lacking)} of {block.year} {_have(lacking)} no value"
-            context.access.note("incomplete", path, reason=reason)
+def pick(
+    spec: ChainSpec,
+    context: RunContext,
+    place: int,
+    answers: Sequence[Blocks | Superseded | ClimdaskError],
+) -> Blocks | Superseded:
+    """Return what :func:`read_together` read for one chain.
+
+    Raises:
+        DataError: it could not be read.
+    """
+    del spec, context
+    answer = answers[place]
+    if isinstance(answer, ClimdaskError):
+        raise answer
+    return answer
+
+
+@dataclass
+class _Work:
+    """One read at work: what was read of its files so far.
+
+    Attributes:
+        parts: of a bundle, the year so far.
+        blocks: of a single file.
+        files: those that were read.
+        failure: why it cannot go on.
+    """
+
+    spec: ChainSpec
+    context: RunContext
+    job: Read
+    parts: YearInParts | None
+    blocks: list[Block] = field(default_factory=list)
+    files: list[InputFile] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    failure: ClimdaskError | None = None
+
+    @classmethod
+    def of(cls, spec: ChainSpec, context: RunContext, job: Read) -> _Work:
+        parts = None
+        if job.slice.bundled:
+            (year,) = job.years
+            parts = YearInParts.empty(spec.header, spec.read_axis, spec.selection, year)
+        return cls(spec, context, job, parts)
+
+    def take(self, file: InputFile, reading: Reading) -> None:
+        """Read what is wanted of an open file."""
+        spec, path = self.spec, self.context.local(file)
+        how: dict[str, Any] = {
+            "claim": file.claim,
+            "decoded": reading.add,
+            "slow": lambda reason: self.context.access.note("slow", path, reason=reason),
+            "missing_values": spec.missing_values,
+        }
+        if self.parts is not None:
+            self.parts.add(path, **how)
+        else:
+            self.blocks = read_years(
+                path, spec.header, spec.read_axis, spec.selection, self.job.years, **how
+            )
+
+    def end(self, file: InputFile, error: Exception | None) -> None:
+        """Take over how the reading of a file ended; it is not tried again."""
+        if error is None:
+            self.files.append(file)
+        elif isinstance(error, PassingError | OSError | UnreadableFile):
+            try:
+                self.skipped.append(_skipped(self.context, file, self.job.years, error))
+            except ClimdaskError as why:
+                self.failure = why
+        else:
+            assert isinstance(error, ClimdaskError)
+            self.failure = error
+
+    def answer(self) -> Blocks:
+        """Return the blocks, after a look at the values."""
+        spec = self.spec
+        if not self.files:
+            return self.skipped[0] if self.parts is None else tuple(self.skipped)
+        blocks = self.blocks if self.parts is None else [self.parts.block]
+        paths = self.context.local(self.files[0]) if self.parts is None else self.parts.paths
+        for block in blocks:
+            check_values(paths, spec.header, spec.read_axis, spec.selection, block)
+            for file in self.files:
+                _note_incomplete(spec, self.context, file, block)
+        return (*map(spec.selection.placed, blocks), *self.skipped)
+
+
+def _open(context: RunContext, file: InputFile, works: Sequence[_Work]) -> None:
+    """Open a file for some reads; again, for those that fail for a passing reason."""
+    left = [work for work in works if work.failure is None]
+    for attempt in range(context.retries + 1):
+        errors = _try(context, file, left)
+        again = []
+        for work, error in zip(left, errors, strict=True):
+            if isinstance(error, PassingError | OSError) and attempt < context.retries:
+                again.append(work)
+            else:
+                work.end(file, error)
+        if not again:
+            return
+        left = again
+        time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**attempt)
+
+
+def _try(
+    context: RunContext, file: InputFile, works: Sequence[_Work]
+) -> list[ClimdaskError | OSError | None]:
+    """Open a file once for some reads; return what each of them failed for."""
+    errors: list[ClimdaskError | OSError | None] = []
+    try:
+        with context.access.opening(context.local(file)) as reading:
+            for work in works:
+                try:
+                    work.take(file, reading)
+                    errors.append(None)
+                except (ClimdaskError, OSError) as error:
+                    errors.append(error)
+    except (ClimdaskError, OSError) as error:  # of its lock or its trace
+        return [error for _ in works]
+    return errors
+
+
+def _note_incomplete(spec: ChainSpec, context: RunContext, file: InputFile, block: Block) -> None:
+    """Note days that a year lacks although a file should have them, by its name."""
+    claimed = _claimed(spec.read_axis, file, block.year)
+    lacking = int((claimed & ~block.days_any).sum())
+    if lacking:
+        reason = f"{_days(lacking)} of {block.year} {_have(lacking)} no value"
+        context.access.note("incomplete", context.local(file), reason=reason)
 
 
 def _days(number: int) -> str:
@@ -208,15 +347,17 @@ def _superseded(spec: ChainSpec, context: RunContext, job: Read) -> Superseded |
     return Superseded(tuple((branch, *marks[branch]) for branch, _ in job.last_uses))
 
 
-def _skipped(context: RunContext, job: Read, error: Exception) -> Skipped:
+def _skipped(
+    context: RunContext, file: InputFile, years: tuple[int, ...], error: Exception
+) -> Skipped:
     """Count a bad file as a gap if the workflow says so, else fail."""
-    path = context.local(job.slice.file)
+    path = context.local(file)
     if not isinstance(error, ClimdaskError):  # not the file's: of its lock or its trace
         raise UnreadableFile(f"{path}: cannot be read ({error})") from error
     if context.on_bad_file == "fail":
         raise error
     context.access.note("skip", path, reason=str(error))
-    return Skipped(job.slice.file.path, job.years)
+    return Skipped(file.path, years)
 
 
 def restore(spec: ChainSpec, __: RunContext, path: Path) -> Carry:
@@ -267,8 +408,9 @@ def _slid(
     parts: Sequence[Blocks | Superseded],
 ) -> Carry:
     """Add the block that enters the window, and drop the one that leaves."""
-    blocks = [block for part in parts if isinstance(part, tuple) for block in part]
-    missed = {(y, part.path) for part in parts if isinstance(part, Skipped) for y in part.years}
+    each = [p for part in parts for p in (part if isinstance(part, tuple) else (part,))]
+    blocks = [part for part in each if isinstance(part, Block)]
+    missed = {(y, part.path) for part in each if isinstance(part, Skipped) for y in part.years}
     enters, leaves = (
         _block(spec, context, blocks, wanted) for wanted in (step.enters, step.leaves)
     )
@@ -617,6 +759,19 @@ def _sources(spec: ChainSpec, job: WriteJob, years: Sequence[int]) -> list[int]:
     return [first - 1, *years] if spec.alone.reaches_back and first in years else list(years)
 
 
+def names_of(files: Sequence[InputFile]) -> tuple[tuple[str, ...], str]:
+    """Return what a normal tells of the files of a source year: paths, and versions.
+
+    Where there are many, one for each day, the first and the last stand for all: attributes have
+    to stay small.
+    """
+    versions = [".".join(map(str, f.version)) or "none" for f in files]
+    if len(files) <= _MOST_NAMED:
+        return tuple(f.path for f in files), "+".join(versions)
+    first, last = files[0].path, files[-1].path
+    return (f"{first} to {last} ({len(files)} files)",), "+".join(dict.fromkeys(versions))
+
+
 def _provenance(
     job: WriteJob,
     file: NormalFile,
@@ -632,8 +787,7 @@ def _provenance(
     for source in job.sources:
         if source.year in years and source.files:
             files = [f for f in source.files if (source.year, f.path) not in carry.coverage.skipped]
-            version = "+".join(".".join(map(str, f.version)) or "none" for f in files)
-            paths = tuple(f.path for f in files)
+            paths, version = names_of(files)
             sources.append(Source(source.year, source.experiment, version, paths))
     missed = sorted({*carry.coverage.skipped, *bad})
     skipped = tuple(dict.fromkeys(path for _, path in missed))

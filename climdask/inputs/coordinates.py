@@ -77,12 +77,57 @@ def layout_of(path: Path, dataset: Any, variable: str) -> Layout:
     return Layout(time, lat, lon, (t, y, x), tuple(var.shape))
 
 
+def only_field(path: Path, dataset: Any, variable: str) -> str:
+    """Return the name of a variable, or of the only field with time where there is none of it.
+
+    Raises:
+        InconsistentFile: there is no such field, or there are several.
+    """
+    if variable in dataset.variables:
+        return variable
+    fields = _fields(path, dataset)
+    if len(fields) != 1:
+        cure = f"variables: {{{variable}: {{name: {fields[0]}}}}}" if fields else ""
+        raise InconsistentFile(
+            f'{path}: holds no variable "{variable}", '
+            + (
+                f"and several that it may be: {', '.join(fields)}; say which one, such as {cure}"
+                if fields
+                else "and no other field with a time axis; narrow the pattern, or fetch it again"
+            )
+        )
+    return fields[0]
+
+
+def _fields(path: Path, dataset: Any) -> list[str]:
+    """Return the variables of numbers over time and something else that describe no other one."""
+    words = ("bounds", "climatology", "coordinates", "ancillary_variables", "cell_measures")
+    named = {
+        word
+        for var in dataset.variables.values()
+        for key, text in attributes_of(var).items()
+        if key in words
+        for word in str(text).split()
+    }
+    return [
+        name
+        for name, var in dataset.variables.items()
+        if var.ndim >= 2
+        and _has_numbers(var)
+        and name not in named
+        and not name.endswith(("_bnds", "_bounds"))
+        and any(_kind(path, dataset.variables.get(d), d) == "time" for d in var.dimensions)
+    ]
+
+
 def _numeric(path: Path, dataset: Any, variable: str) -> Any:
     """Return a variable that holds numbers."""
     if variable not in dataset.variables:
         there = [n for n, v in dataset.variables.items() if len(v.dimensions) >= 3]
+        in_name = re.search(rf"(?<![A-Za-z0-9]){re.escape(variable)}(?![A-Za-z0-9])", str(path))
+        says = "its name says" if in_name else "expected the variable"
         raise InconsistentFile(
-            f'{path}: its name says "{variable}", but it holds {", ".join(there) or "no field"}'
+            f'{path}: {says} "{variable}", but it holds {", ".join(there) or "no field"}'
             f"{did_you_mean(variable, there)}"
         )
     var = dataset.variables[variable]

@@ -13,6 +13,7 @@ from typing import Any
 from climdask.climatology.calendars import compatible_calendars
 from climdask.climatology.grids import Grid
 from climdask.climatology.units import TEMPERATURE_SCALES, one_spelling
+from climdask.inputs.namedates import Date
 
 Attributes = tuple[tuple[str, object], ...]
 
@@ -50,6 +51,7 @@ class Header:
 
     Attributes:
         path: the file, for messages.
+        variable: as it is called outside of the files; it decides what kind of quantity it is.
         calendar: CF name.
         dtype: of the values on disk, such as ``float32``.
         attributes: the variable's, without those that describe storage.
@@ -57,6 +59,8 @@ class Header:
         provenance: global attributes worth keeping (institution, source, license, ...).
         chunk_bytes: of one chunk on disk, undone; 0 where there are no chunks.
         notes: what is to be said of the file.
+        name: of the variable inside the files; empty if it is ``variable``.
+        ends: path below the input root and last day of files whose names do not say where they end.
     """
 
     path: str
@@ -70,6 +74,13 @@ class Header:
     provenance: Attributes = ()
     chunk_bytes: int = 0
     notes: tuple[str, ...] = ()
+    name: str = ""
+    ends: tuple[tuple[str, Date], ...] = ()
+
+    @property
+    def stored_name(self) -> str:
+        """What the variable is called inside the files."""
+        return self.name or self.variable
 
     def differences(self, other: Header) -> list[str]:
         """Say what keeps ``other`` out of this header's chain; empty if nothing does."""
@@ -104,6 +115,7 @@ class Header:
         scalars = [(s.name, s.value, s.attributes) for s in self.scalars]
         content: tuple[object, ...] = (self.variable, self.units, self.calendar, self.grid.digest)
         content += (self.attributes, scalars, self.provenance)
+        content += (self.name,) if self.name else ()
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +27,7 @@ import numpy as np
 from climdask.errors import InconsistentFile, UnreadableFile
 from climdask.inputs import netcdf3
 from climdask.inputs.attributes import attribute, attributes_of
-from climdask.inputs.coordinates import Layout, grid_of, layout_of, scalars_of
+from climdask.inputs.coordinates import Layout, grid_of, layout_of, only_field, scalars_of
 from climdask.inputs.decoding import Decoder
 from climdask.inputs.headers import STORAGE, Header
 from climdask.inputs.timeaxis import (
@@ -132,13 +133,22 @@ def _check_length(path: Path, file: BinaryIO) -> None:
 # ---------------------------------------------------------------- headers
 
 
-def read_header(path: Path, variable: str, *, claim: Claim | None = None) -> Header:
+def read_header(
+    path: Path,
+    variable: str,
+    *,
+    claim: Claim | None = None,
+    name: str = "",
+    is_alone: bool = False,
+) -> Header:
     """Read what a file says about one variable. The caller holds the right to open the file.
 
     Args:
         path: the file.
-        variable: its name.
+        variable: as it is called outside of the files.
         claim: first and last date by the file's name, if the name says them.
+        name: of the variable inside the file; empty if it is ``variable``.
+        is_alone: take the only field of the file where it has none of that name.
 
     Raises:
         UnreadableFile: the file is damaged or no NetCDF.
@@ -146,17 +156,21 @@ def read_header(path: Path, variable: str, *, claim: Claim | None = None) -> Hea
             time axis is not daily, or contradicts the name.
     """
     with opened(path) as dataset:
-        header = _header(path, dataset, variable)
+        own = only_field(path, dataset, variable) if is_alone else name or variable
+        header = _header(path, dataset, variable, own)
+        if is_alone and own != variable:
+            note = f"{variable} is {own} in the files, their only field"
+            header = replace(header, notes=(*header.notes, note))
         _agreed(path, dataset, header, (), claim)
         return header
 
 
-def _header(path: Path, dataset: Any, variable: str) -> Header:
-    layout = layout_of(path, dataset, variable)
-    var, time = dataset.variables[variable], dataset.variables[layout.time]
+def _header(path: Path, dataset: Any, variable: str, name: str) -> Header:
+    layout = layout_of(path, dataset, name)
+    var, time = dataset.variables[name], dataset.variables[layout.time]
     stored = attributes_of(var)
     calendar = calendar_of(path, layout.time, attributes_of(time))
-    Decoder(var.dtype, stored, where=f"{path}: {variable}")  # attributes are reported before a read
+    Decoder(var.dtype, stored, where=f"{path}: {name}")  # attributes are reported before a read
     grid, notes = grid_of(path, dataset, layout)
     return Header(
         path=str(path),
@@ -170,6 +184,7 @@ def _header(path: Path, dataset: Any, variable: str) -> Header:
         provenance=tuple((k, attribute(dataset, k)) for k in _PROVENANCE if k in dataset.ncattrs()),
         chunk_bytes=_chunk_bytes(var),
         notes=notes,
+        name="" if name == variable else name,
     )
 
 
@@ -178,6 +193,18 @@ def _chunk_bytes(var: Any) -> int:
     if not isinstance(chunking, list | tuple):
         return 0
     return math.prod(int(n) for n in chunking) * int(var.dtype.itemsize)
+
+
+def read_last_day(path: Path, expected: Header, claim: Claim) -> tuple[int, int, int]:
+    """Return the last day of a file whose name says only where it begins.
+
+    Raises:
+        UnreadableFile: the file is damaged or no NetCDF.
+        InconsistentFile: it contradicts its name or the chain.
+    """
+    with opened(path) as dataset:
+        _, days = agreed(path, dataset, expected, (), claim)
+        return int(days.years[-1]), int(days.months[-1]), int(days.days[-1])
 
 
 # ---------------------------------------------------------------- agreement
@@ -203,7 +230,7 @@ def agreed(
 
     ``claim`` is the first and the last date by the file's name, if the name says them.
     """
-    header = _header(path, dataset, expected.variable)
+    header = _header(path, dataset, expected.variable, expected.stored_name)
     different = expected.differences(header)
     if different:
         raise InconsistentFile(
@@ -217,7 +244,7 @@ def _agreed(
     path: Path, dataset: Any, header: Header, years: Sequence[int], claim: Claim | None
 ) -> tuple[Layout, Days]:
     """Return what is needed to read some years of a file, given its own header."""
-    layout = layout_of(path, dataset, header.variable)
+    layout = layout_of(path, dataset, header.stored_name)
     time, bounds = _stored_time(dataset, layout.time)
     days = days_of(path, time, header.calendar, bounds)
     first, last = int(days.years.min()), int(days.years.max())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -31,6 +33,8 @@ def check_values(
     path: object, header: Header, axis: DayAxis, selection: Selection, block: Block
 ) -> None:
     """Refuse a block that holds values which cannot be.
+
+    ``path`` is the file, or a mapping from the place of a day to its file.
 
     Raises:
         InconsistentFile: with the value, how often it is there, the first place, and the cure.
@@ -100,6 +104,7 @@ def _error(
     places = np.argwhere(block.values == value)
     day, cell = (int(p) for p in places[0])
     month, of_month = axis.days[day]
+    path = path[day] if isinstance(path, Mapping) else path
     where = header.grid.where(int(selection.cells[cell]))
     return InconsistentFile(
         f"{path}: {header.variable} is {value} {header.units} in {len(places):,} places, first on "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from climdask.errors import BusyFile, ClimdaskError, DataError, PlanError
 from climdask.inputs.access import FileAccess
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import Inventory, Series
-from climdask.inputs.netcdf import check_file, read_header
+from climdask.inputs.netcdf import check_file, read_header, read_last_day
 
 # How many busy files of a chain are waited for before the chain counts as unreadable.
 PATIENCE = 3
@@ -17,8 +18,27 @@ NAMED = 3
 
 
 def probe(inventory: Inventory, access: FileAccess) -> dict[str, Header | ClimdaskError]:
-    """Read the header of one file of each series, and say why where none can be read."""
-    return {series.id: _probe_one(inventory, series, access) for series in inventory.series}
+    """Read the header of one file of each series, and say why where none can be read.
+
+    Files whose names do not say where they end are opened too.
+    """
+    return {series.id: _probe(inventory, series, access) for series in inventory.series}
+
+
+def _probe(inventory: Inventory, series: Series, access: FileAccess) -> Header | ClimdaskError:
+    header = _probe_one(inventory, series, access)
+    if isinstance(header, ClimdaskError):
+        return header
+    ends = []
+    for file in series.endless:
+        path = inventory.source.local(file.path)
+        try:
+            with access.opening(path, purpose="probe"):
+                day = read_last_day(path, header, (file.start, file.end))
+        except DataError as error:
+            return error
+        ends.append((file.path, day))
+    return replace(header, ends=tuple(ends))
 
 
 def _probe_one(inventory: Inventory, series: Series, access: FileAccess) -> Header | ClimdaskError:
@@ -28,7 +48,13 @@ def _probe_one(inventory: Inventory, series: Series, access: FileAccess) -> Head
         path = inventory.source.local(file.path)
         try:
             with access.opening(path, purpose="probe"):
-                return read_header(path, series.variable, claim=file.claim)
+                return read_header(
+                    path,
+                    series.variable,
+                    claim=file.claim,
+                    name=series.name,
+                    is_alone=series.is_alone,
+                )
         except DataError as error:
             first = first or error
             waited += isinstance(error, BusyFile)
@@ -47,7 +73,7 @@ def check_headers(
         if isinstance(expected, ClimdaskError):
             continue
         problems = []
-        for file in series.files:
+        for file in series.ending(dict(expected.ends)).files:
             path = inventory.source.local(file.path)
             try:
                 with access.opening(path, purpose="check"):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from climdask.climatology.blocks import Block
 from climdask.climatology.calendars import DayAxis
 from climdask.climatology.places import Selection
+from climdask.errors import InconsistentFile
 from climdask.inputs.attributes import attributes_of
 from climdask.inputs.chunkreader import ChunkReader
 from climdask.inputs.decoding import Decoder
@@ -66,23 +67,114 @@ def read_years(
         UnreadableFile: the file is damaged or no NetCDF.
         InconsistentFile: it contradicts its name or the chain.
     """
-    where = f"{path}: {expected.variable}"
+    return _read(
+        path,
+        expected,
+        selection,
+        years,
+        lambda days: ([_Rows.of(days, axis, year) for year in years], len(axis)),
+        claim=claim,
+        slow=slow,
+        decoded=decoded,
+        missing_values=missing_values,
+    )
+
+
+@dataclass(frozen=True)
+class YearInParts:
+    """One year that lies in several files, read one after the other.
+
+    Attributes:
+        values: float32 [day, cell], NaN where nothing was read yet.
+        paths: of the file that each day came from.
+    """
+
+    expected: Header
+    axis: DayAxis
+    selection: Selection
+    year: int
+    values: npt.NDArray[np.float32]
+    paths: dict[int, Path]
+
+    @classmethod
+    def empty(cls, expected: Header, axis: DayAxis, selection: Selection, year: int) -> YearInParts:
+        """Return the year before anything is read."""
+        values = np.full((len(axis), selection.cells.size), np.nan, dtype=np.float32)
+        return cls(expected, axis, selection, year, values, {})
+
+    def add(
+        self,
+        path: Path,
+        *,
+        claim: Claim | None = None,
+        slow: Callable[[str], None] = lambda _: None,
+        decoded: Callable[[int], None] = lambda _: None,
+        missing_values: Sequence[float] = (),
+    ) -> None:
+        """Read the days of a file; nothing is added if that fails. As :func:`read_years`.
+
+        Raises:
+            UnreadableFile: the file is damaged or no NetCDF.
+            InconsistentFile: it contradicts its name or the chain, or has a day of another file.
+        """
+        places: list[int] = []
+
+        def rows_of(days: Days) -> tuple[list[_Rows], int]:
+            whole = _Rows.of(days, self.axis, self.year)
+            kept = whole.rows >= 0
+            places[:] = whole.rows[kept].tolist()
+            compact = np.where(kept, np.cumsum(kept) - 1, -1)
+            return [_Rows(self.year, whole.steps, compact)], len(places)
+
+        (part,) = _read(
+            path, self.expected, self.selection, [self.year], rows_of, claim=claim, slow=slow,
+            decoded=decoded, missing_values=missing_values,
+        )  # fmt: skip
+        if doubled := [place for place in places if self.paths.get(place, path) != path]:
+            month, day = self.axis.days[doubled[0]]
+            raise InconsistentFile(
+                f"{path}: {self.year}-{month:02}-{day:02} is in {self.paths[doubled[0]]}, too; "
+                "expected each day in one file; remove one of the files, or narrow input.pattern"
+            )
+        self.values[places] = part.values
+        self.paths.update(dict.fromkeys(places, path))
+
+    @property
+    def block(self) -> Block:
+        """What was read so far."""
+        return Block.of(self.year, self.values)
+
+
+def _read(
+    path: Path,
+    expected: Header,
+    selection: Selection,
+    years: Sequence[int],
+    rows_of: Callable[[Days], tuple[list[_Rows], int]],
+    *,
+    claim: Claim | None,
+    slow: Callable[[str], None],
+    decoded: Callable[[int], None],
+    missing_values: Sequence[float],
+) -> list[Block]:
+    """Read some years of a file; ``rows_of`` tells where their days go, of how many."""
+    where = f"{path}: {expected.stored_name}"
     with opened(path) as dataset:
         layout, days = agreed(path, dataset, expected, years, claim)
-        attributes = attributes_of(dataset.variables[expected.variable])
-        dtype = dataset.variables[expected.variable].dtype
+        attributes = attributes_of(dataset.variables[expected.stored_name])
+        dtype = dataset.variables[expected.stored_name].dtype
         decoder = Decoder(dtype, attributes, where=where, missing_values=missing_values)
-        rows = [_Rows.of(days, axis, year) for year in years]
+        rows, n_days = rows_of(days)
         found = OpenVariable(
-            path, dataset, expected.variable, layout, selection, expected.grid.shape[1]
+            path, dataset, expected.stored_name, layout, selection, expected.grid.shape[1]
         )
         reader, pieces, obstacles = _choose(found)
         if reader.holds_library:
             with filter_named(path, " ".join(obstacles)):
-                blocks = _blocks(pieces, decoder, rows, len(axis), selection, decoded)
+                blocks = _blocks(pieces, decoder, rows, n_days, selection, decoded)
     if not reader.holds_library:
         with errors_of(path):
-            blocks = _blocks(pieces, decoder, rows, len(axis), selection, decoded)
+            blocks = _blocks(pieces, decoder, rows, n_days, selection, decoded)
     for obstacle in obstacles:
         slow(obstacle)
     return blocks
@@ -105,11 +197,11 @@ def read_through_netcdf4(
     """Read as :func:`read_years` does, through the library alone: the reference."""
     with opened(path) as dataset:
         layout, days = agreed(path, dataset, expected, years)
-        var = dataset.variables[expected.variable]
-        decoder = Decoder(var.dtype, attributes_of(var), where=f"{path}: {expected.variable}")
+        var = dataset.variables[expected.stored_name]
+        decoder = Decoder(var.dtype, attributes_of(var), where=f"{path}: {expected.stored_name}")
         rows = [_Rows.of(days, axis, year) for year in years]
         found = OpenVariable(
-            path, dataset, expected.variable, layout, selection, expected.grid.shape[1]
+            path, dataset, expected.stored_name, layout, selection, expected.grid.shape[1]
         )
         pieces = LIBRARY.prepare(found)
         assert not isinstance(pieces, str)

@@ -119,6 +119,8 @@ def days_of(path: Path, time: Stored, calendar: str, bounds: Stored | None = Non
     _check_order(path, time, stamps)
     days = _dates(path, time.name, stamps, unit, calendar)
     middles = _middles(bounds, unit, calendar, stamps.size) if bounds is not None else None
+    if bounds is not None and stamps.size == 1:
+        _check_one_day(path, bounds, unit, calendar)
     if bounds is not None and middles is not None:
         days = _by_bounds(path, bounds, stamps, middles, days, unit, calendar)
     _check_daily(path, time.name, stamps, days, unit)
@@ -251,6 +253,23 @@ def _middles(bounds: Stored, unit: _Unit, calendar: str, n_steps: int) -> Double
     return middles
 
 
+def _check_one_day(path: Path, bounds: Stored, unit: _Unit, calendar: str) -> None:
+    """Refuse a file of one step whose bounds are longer than a day: no second step tells that."""
+    if bounds.values.shape != (1, 2) or bounds.values.dtype.kind not in "fiu":
+        return
+    try:
+        own = _parsed(str(bounds.attributes["units"]), calendar) if _has_units(bounds) else unit
+        edges, missing = unpacked(bounds.values, bounds.attributes, bounds.name)
+    except (InconsistentFile, ValueError, OverflowError):
+        return
+    length = abs(float(edges[0, 1]) - float(edges[0, 0])) * own.days  # inf - inf does not warn
+    if length > _MOST and not missing.any():
+        raise InconsistentFile(
+            f"{path}: its one step is {length:g} days long, by {bounds.name}; expected one step a "
+            "day; fetch the daily file"
+        )
+
+
 def _has_units(bounds: Stored) -> bool:
     return bool(str(bounds.attributes.get("units", "")).strip())
 
@@ -304,6 +323,11 @@ def check_claim(path: Path, days: Days, calendar: str, claim: Claim, time: Store
         InconsistentFile: steps lie outside.
     """
     dates = np.stack([days.years, days.months, days.days], axis=1)
+    if len(dates) == 1 and _is_a_month(claim):
+        raise InconsistentFile(
+            f"{path}: holds one step, on {_text(dates[0])}, for {_claimed(claim)}, which its name "
+            "says; expected one step a day: is it a mean of that time? Fetch the daily file"
+        )
     before, after = _outside(dates, claim)
     outside = before | after
     if not outside.any():
@@ -318,6 +342,12 @@ def check_claim(path: Path, days: Days, calendar: str, claim: Claim, time: Store
         f"{_claimed(claim)}, which its name says; the first is on {_text(dates[first])}; "
         f"{_likely_cause(path, time, calendar, claim, after)}"
     )
+
+
+def _is_a_month(claim: Claim) -> bool:
+    """Tell whether a claim is about a month long, or longer."""
+    (first, month, day), (last, last_month, last_day) = claim
+    return 365 * (last - first) + 30 * (last_month - month) + last_day - day >= 27
 
 
 def _outside(

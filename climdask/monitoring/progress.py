@@ -21,7 +21,7 @@ class ChainProgress:
 
     Attributes:
         years, years_total: source years that went through the window.
-        reads, reads_total: openings of files.
+        reads, reads_total: readings, of a file or of a bundle of them.
         writes, writes_total: target years written, all regions together.
         at: branch and year in work.
         state: ``waiting``, ``active``, ``done`` or ``failed``.

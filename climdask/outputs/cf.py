@@ -370,6 +370,8 @@ def _field_attributes(spec: ChainSpec) -> dict[str, Any]:
     if "cell_methods" in attributes:
         attributes["input_cell_methods"] = attributes["cell_methods"]
     attributes["cell_methods"] = spec.header.cell_methods
+    if spec.header.name:
+        attributes["input_variable"] = spec.header.name
     if not {"standard_name", "long_name"} & attributes.keys():
         attributes["long_name"] = spec.variable  # CF 3: a field should say what it is
     if is_temperature(attributes, spec.header.units):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from climdask.climatology.calendars import Window
 from climdask.compact import Compact
-from climdask.inputs.inventory import InputFile
+from climdask.inputs.inventory import InputFile, in_time
 from climdask.planning.sourceyears import Sources, fork, owner, year_sources
 
 
@@ -42,11 +42,31 @@ class CarryId(Compact):
 
 @dataclass(frozen=True, slots=True)
 class FileSlice(Compact):
-    """The years of a file that one task reads: some of those from first to last, both included."""
+    """What one task reads: years of a file, or one year from a bundle of files of some days each.
+
+    Attributes:
+        file: the file, or the first of the bundle.
+        first_year, last_year: both included; some of the years between them may not be read.
+        bundled: the other files of the bundle, in order of time, opened one after the other.
+        holder: the file whose token stands for all of them; the same for all tasks that may open
+            one of them.
+    """
 
     file: InputFile
     first_year: int
     last_year: int
+    bundled: tuple[InputFile, ...] = field(default=(), repr=False)
+    holder: InputFile | None = field(default=None, repr=False)
+
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """All files, in order of time."""
+        return (self.file, *self.bundled)
+
+    @property
+    def token_file(self) -> InputFile:
+        """The file whose token stands for the right to open all of them."""
+        return self.holder or self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +95,7 @@ class Step(Compact):
 
 @dataclass(frozen=True, slots=True)
 class Read(Compact):
-    """One opening of one file.
+    """One opening of one file, or of each file of a bundle.
 
     Attributes:
         slice: what is read; ``slice.file.years`` may hold more.
@@ -97,6 +117,12 @@ class Read(Compact):
     def years(self) -> tuple[int, ...]:
         """The years that are read, in order."""
         return tuple(dict.fromkeys(block.year for block in self.blocks))
+
+    @property
+    def shared_key(self) -> object:
+        """What is alike for reads of several chains that can be done in one opening."""
+        paths = tuple(file.path for file in self.slice.files)
+        return paths, self.blocks, self.first_use, self.last_uses
 
 
 @dataclass(frozen=True)
@@ -328,22 +354,24 @@ def _reads(
     for block in sorted(first_use, key=lambda b: (b.year, b.branch)):
         for file in sources[block.branch, block.year]:
             by_file[block.again, file].append(block)
+    holders = _holders(sources)
     reads: list[Read] = []
     # A second reading does not wait for the first: its blocks would stay in memory until then.
     latest: dict[tuple[str, bool], int] = {}
     parts = [
-        (min(map(at.__getitem__, part)), file, part)
-        for (_, file), blocks in by_file.items()
+        (min(map(at.__getitem__, part)), files, part)
+        for files, blocks in _bundles(by_file)
         for part in _parts(blocks, demand.slice_years)
     ]
-    for first, file, part in sorted(parts, key=lambda p: (p[0], p[1].path, p[2])):
+    for first, (file, *rest), part in sorted(parts, key=lambda p: (p[0], p[1][0].path, p[2])):
+        holder = holders.get((file.scenario, file.start[0])) if file.is_of_one_year else None
         uses: dict[str, int] = defaultdict(int)
         for block in part:
             for branch, year in last_uses[block].items():
                 uses[branch] = max(uses[branch], year)
         reads.append(
             Read(
-                FileSlice(file, part[0].year, part[-1].year),
+                FileSlice(file, part[0].year, part[-1].year, tuple(rest), holder),
                 tuple(part),
                 (first[1], first[0]),
                 tuple(sorted(uses.items())),
@@ -352,6 +380,29 @@ def _reads(
         )
         latest[file.path, part[0].again] = len(reads) - 1
     return tuple(reads)
+
+
+def _bundles(
+    by_file: Mapping[tuple[bool, InputFile], list[BlockId]],
+) -> Iterator[tuple[tuple[InputFile, ...], list[BlockId]]]:
+    """Bundle the files of one year of one experiment that the same blocks need."""
+    bundles: dict[tuple[bool, object], list[InputFile]] = defaultdict(list)
+    for (again, file), blocks in by_file.items():
+        one_year = file.is_of_one_year and (file.scenario, tuple(blocks))
+        bundles[again, one_year or file].append(file)
+    for (again, _), files in bundles.items():
+        yield tuple(sorted(files, key=in_time)), by_file[again, files[0]]
+
+
+def _holders(sources: Sources) -> dict[tuple[str, int], InputFile]:
+    """Return the first file of each experiment and year, of those with days of that year only."""
+    found: dict[tuple[str, int], InputFile] = {}
+    for files in sources.values():
+        for file in files:
+            if file.is_of_one_year:
+                key = (file.scenario, file.start[0])
+                found[key] = min(file, found.get(key, file), key=in_time)
+    return found
 
 
 def _uses(

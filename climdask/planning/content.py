@@ -70,8 +70,8 @@ def _chain(chain: Chain, series: Series) -> dict[str, Any]:
             for r in spec.selection.regions
         ],
         "normals": chain.n_normals,
-        "opens": len(reads),
-        "files": len({read.slice.file.path for read in reads}),
+        "opens": sum(len(read.slice.files) for read in reads),
+        "files": len({file.path for read in reads for file in read.slice.files}),
         "memory": {
             "bytes": chain.memory.n_bytes,
             "keeps_window": chain.memory.keeps_ring,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,10 @@ def _change(change: ChangeSection) -> str:
 def _chains(plan: Plan) -> Iterator[str]:
     series = {one.id: one for one in plan.inventory.series}
     for chain in plan.all_chains:
-        yield from _chain(chain, series[chain.id])
+        yield from _chain(plan, chain, series[chain.id])
 
 
-def _chain(chain: Chain, series: Series) -> Iterator[str]:
+def _chain(plan: Plan, chain: Chain, series: Series) -> Iterator[str]:
     yield f"chain    {chain.id}: {describe(series)}"
     spec = chain.spec
     yield f"         grid {spec.header.grid}; {spec.header.calendar}; {spec.header.units}"
@@ -67,14 +68,18 @@ def _chain(chain: Chain, series: Series) -> Iterator[str]:
             by_period.setdefault(spec.periods.name(year, branch), []).append(year)
         for period, own in by_period.items():
             yield f"         {period}: target years {run_lengths(own)} ({len(own)})"
-    yield f"         {_opens(chain)}; {size(chain.memory.n_bytes)} of memory projected"
+    yield f"         {_opens(plan, chain)}; {size(chain.memory.n_bytes)} of memory projected"
 
 
-def _opens(chain: Chain) -> str:
+def _opens(plan: Plan, chain: Chain) -> str:
     """Say how often files are opened, and why one more than once."""
     reads = chain.branches.reads
-    files = {read.slice.file.path for read in reads}
-    return f"opens {len(reads)} of {quantity(len(files), 'file')}: {openings(chain)}"
+    files = Counter(file.path for read in reads for file in read.slice.files)
+    why = openings(chain)
+    mates = [c for group in plan.together if chain in group for c in group if c is not chain]
+    if mates:
+        why += f"; in the same openings as {', '.join(c.spec.variable for c in mates)}"
+    return f"opens {files.total()} of {quantity(len(files), 'file')}: {why}"
 
 
 def _totals(plan: Plan) -> Iterator[str]:

@@ -90,7 +90,7 @@ def _table(plan: Plan) -> Iterator[str]:
     variables = sorted({variable for _, _, variable in parts})
     head = ["model/member/grid", *variables, "files", "opens", "memory"]
     rows = [
-        [name, *_cells(name, variables, branches, chains, plan.failures)]
+        [name, *_cells(name, variables, branches, chains, plan)]
         for name in sorted({name for name, _, _ in parts})
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -105,18 +105,18 @@ def _cells(
     variables: Sequence[str],
     branches: Sequence[str],
     chains: Mapping[str, Chain],
-    failures: Mapping[str, str],
+    plan: Plan,
 ) -> Iterator[str]:
     """Yield the cells of a row after its name."""
     own = []
     for variable in variables:
         chain = chains.get(f"{name}/{variable}")
         if chain is None:
-            yield _FAILED if f"{name}/{variable}" in failures else _NONE
+            yield _FAILED if f"{name}/{variable}" in plan.failures else _NONE
         else:
             own.append(chain)
             yield "+".join(str(len(chain.targets.get(branch, ()))) for branch in branches)
     reads = [read for chain in own for read in chain.branches.reads]
-    yield str(len({read.slice.file.path for read in reads}))
-    yield str(len(reads))
+    yield str(len({file.path for read in reads for file in read.slice.files}))
+    yield str(plan.opens_of(own))
     yield size(max(chain.memory.n_bytes for chain in own)) if own else _NONE

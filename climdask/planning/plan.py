@@ -8,7 +8,7 @@ it knows neither Dask nor the contents of files.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -27,7 +27,7 @@ from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory
 from climdask.plaintext import printable
 from climdask.planning import listing
-from climdask.planning.chains import Branches, CarryId, Demand, lay_out
+from climdask.planning.chains import Branches, CarryId, Demand, Read, lay_out
 from climdask.planning.digests import as_json, digest_of, digest_of_json, joined
 from climdask.planning.memory import (
     MEMORY_SHARE,
@@ -295,7 +295,7 @@ class ChainSpec:
         keys = [OUTPUT_VERSION, self.window, self.min_years, self.axis.leap_day]
         products = [[p.facts for p in self.products]] * (self.products != (DAILY_MEAN,))
         cycle = [repr(self.cycle)] * (self.frequency != DAY)
-        further = [*cycle, *products, *self.masked]
+        further = [*cycle, *products, *self.masked, *self.renamed]
         return [keys, [self.count, self.significant_digits], place.facts, *further]
 
     @property
@@ -306,7 +306,12 @@ class ChainSpec:
         """
         states = [["states", *self.states]] * (self.states != ("sum",))
         steps = [["steps", *map(repr, self.reductions)]] * bool(self.reductions)
-        return [*states, *steps, *self.masked]
+        return [*states, *steps, *self.masked, *self.renamed]
+
+    @property
+    def renamed(self) -> list[object]:
+        """Return which variable of the files it is, where that is not as it is called here."""
+        return [["name", self.header.name]] if self.header.name else []
 
     @property
     def masked(self) -> list[object]:
@@ -630,6 +635,20 @@ class Plan:
         largest = max(chain.memory.n_bytes for chain in chains)
         return max(1, int(MEMORY_SHARE * limits.memory_per_worker // largest)) * limits.workers
 
+    @cached_property
+    def together(self) -> tuple[tuple[Chain, ...], ...]:
+        """The chains in groups: those of a group share files, and open each once for all.
+
+        Not more than fit in one worker are in a group.
+        """
+        by_home: dict[str, list[Chain]] = {}
+        for chain in self.chains:
+            by_home.setdefault(chain.home, []).append(chain)
+        limited = self.limits.memory_per_worker is not None
+        most = max(1, self.at_once // (self.limits.workers if limited else 1))
+        groups = (own[n : n + most] for own in by_home.values() for n in range(0, len(own), most))
+        return tuple(sorted(map(tuple, groups), key=lambda group: group[0].id))
+
     @property
     def all_chains(self) -> tuple[Chain, ...]:
         """Chains to do and chains that are done, in order of id."""
@@ -643,12 +662,26 @@ class Plan:
     @property
     def opens(self) -> int:
         """Openings of input files to expect, probes apart."""
-        return sum(len(chain.branches.reads) for chain in self.chains)
+        return sum(map(_openings, self.together))
+
+    def opens_of(self, chains: Iterable[Chain]) -> int:
+        """Return the openings of input files to expect for some chains."""
+        by_group: dict[int, list[Chain]] = {}
+        for chain in chains:
+            if chain.id in self._group_of:
+                by_group.setdefault(self._group_of[chain.id], []).append(chain)
+        return sum(map(_openings, by_group.values()))
+
+    @cached_property
+    def _group_of(self) -> dict[str, int]:
+        """The place in ``together`` of the group of each chain, by id."""
+        return {chain.id: n for n, group in enumerate(self.together) for chain in group}
 
     @property
     def files(self) -> int:
         """Input files that will be opened."""
-        return len({r.slice.file.path for chain in self.chains for r in chain.branches.reads})
+        reads = (read for chain in self.chains for read in chain.branches.reads)
+        return len({file.path for read in reads for file in read.slice.files})
 
     @property
     def n_normals(self) -> int:
@@ -720,3 +753,11 @@ def _sorted_years(chain: Chain) -> str:
         f"; {size(chain.memory.sorted_bytes)} of it are the {spec.window} years of each day"
         " and cell, sorted for min, max, median and percentiles: leave these out"
     )
+
+
+def _openings(chains: Sequence[Chain]) -> int:
+    """Count the openings of files for chains that are made together; reads alike are one."""
+    reads: Iterable[Read] = (read for chain in chains for read in chain.branches.reads)
+    if len(chains) > 1:
+        reads = {read.shared_key: read for read in reads}.values()
+    return sum(len(read.slice.files) for read in reads)

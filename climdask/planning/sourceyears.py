@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from climdask.inputs.inventory import EVERY_DAY, InputFile
+from climdask.inputs.inventory import InputFile
+from climdask.inputs.namedates import EVERY_DAY
 
 Sources = Mapping[tuple[str, int], tuple[InputFile, ...]]
 
@@ -81,6 +82,8 @@ def split_years(
     """
     found: list[SplitYear] = []
     scenarios = [branch for branch in files if branch != trunk]
+    if not scenarios:  # one experiment alone shares no year
+        return ()
     for (branch, year), own in sorted(_own(trunk, last_historical_year, files).items()):
         if not days_lacking(own, year):
             continue
@@ -144,4 +147,4 @@ def _with_the_rest(
 ) -> tuple[InputFile, ...]:
     """Return the files that have a day of ``year`` that the own ones lack."""
     lacking = days_lacking(own, year)
-    return tuple(f for f in others if f not in own and f.days(year) & lacking)
+    return tuple(f for f in others if year in f.years and f not in own and f.days(year) & lacking)

@@ -33,6 +33,7 @@ from climdask.climatology.products import AREA_NAMES, OWN_NAMES, Product, Within
 from climdask.errors import ClimdaskError, PlanError
 from climdask.inputs.headers import Header
 from climdask.inputs.inventory import InputFile, Inventory, Series
+from climdask.inputs.namedates import runs_of_days
 from climdask.plaintext import quantity
 from climdask.planning.chains import CarryId
 from climdask.planning.plan import Chain, ChainSpec, Plan
@@ -62,6 +63,7 @@ def survey(
         PlanError: no chain can be made; what stops some chains only is in ``Plan.failures``.
         RegionError: a region holds no cell.
     """
+    inventory = _ended(inventory, headers)
     homes = _homes(inventory)
     last = last_historical_year(workflow, inventory)
     chains: list[Chain] = []
@@ -84,6 +86,16 @@ def survey(
     chains.sort(key=lambda chain: chain.id)
     failed = {name: str(error) for name, error in failures.items()}
     return Plan(workflow, inventory, tuple(chains), failed, tuple(notes))
+
+
+def _ended(inventory: Inventory, headers: Mapping[str, Header | ClimdaskError]) -> Inventory:
+    """Return the inventory with the ends of files that only the files themselves tell."""
+    series = []
+    for one in inventory.series:
+        header = headers[one.id]
+        known = {} if isinstance(header, ClimdaskError) else dict(header.ends)
+        series.append(one.ending(known))
+    return replace(inventory, series=tuple(series))
 
 
 def last_historical_year(workflow: Workflow, inventory: Inventory) -> int:
@@ -109,6 +121,8 @@ def last_historical_year(workflow: Workflow, inventory: Inventory) -> int:
     )
 
 
+# How many files of an incomplete year a note names.
+_NAMED = 3
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@+-]*")
 
 
@@ -447,7 +461,9 @@ class _Surveyor:
             branch: {year: chain.found.year(branch, year) for year in self._years(chain, branch)}
             for branch in chain.targets
         }
-        self._report_files({s for years in given.values() for s in years.values()})
+        # By identity: to hash the files of a year takes long where it has 365.
+        sources = [source for years in given.values() for source in years.values()]
+        self._report_files({(s.year, s.experiment, id(s.files)): s for s in sources}.values())
         self._report_versions(chain, given)
         self._report_thin(chain, given)
 
@@ -463,10 +479,23 @@ class _Surveyor:
             gaps = [s.year for s in sources if s.experiment == experiment and not s.files]
             if gaps:
                 self._note(f"gap: no file of {experiment} for {run_lengths(gaps)}")
-        parts = {s.files for s in sources if s.files and days_lacking(s.files, s.year)}
+        parts: set[tuple[InputFile, ...]] = set()
+        lacking: dict[frozenset[tuple[int, int]], list[int]] = defaultdict(list)
+        for source in sources:
+            days = days_lacking(source.files, source.year) if source.files else frozenset()
+            if days and len(source.files) <= _NAMED:
+                parts.add(source.files)
+            elif days:
+                lacking[days].append(source.year)
         for paths in sorted([f.path for f in files] for files in parts):
             whose = "its name" if len(paths) == 1 else "the names of its files"
             self._note(f"incomplete year, by {whose}: {', '.join(paths)}")
+        for days, years in sorted(lacking.items(), key=lambda pair: min(pair[1])):
+            each = "incomplete year" if len(set(years)) == 1 else "incomplete years"
+            self._note(
+                f"{each} {run_lengths(years)}, by the names of the files: no file for "
+                f"{runs_of_days(days)} (month-day)"
+            )
 
     def _report_versions(self, chain: Chain, given: _Given) -> None:
         """Note the normals that mix versions of files."""

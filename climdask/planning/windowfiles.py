@@ -5,7 +5,7 @@ What is asked for again and again, for each window of each chain, is found once 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,6 +35,24 @@ class SourceYear(Compact):
         return len({f.scenario for f in self.files} - {""}) > 1
 
 
+@dataclass(frozen=True, slots=True)
+class _YearText(Compact):
+    """What is hashed of the files of a year.
+
+    Attributes:
+        paths: of the files.
+        timed, untimed: path, size and time of each, joined, as JSON; and without the times.
+        split: JSON of year and paths, if the files are of several experiments; else empty.
+        is_apart: the files have days of no other year.
+    """
+
+    paths: tuple[str, ...]
+    timed: str
+    untimed: str
+    split: str
+    is_apart: bool
+
+
 @dataclass(frozen=True, eq=False)
 class WindowFiles:
     """The files of a chain.
@@ -49,6 +67,7 @@ class WindowFiles:
     last_historical_year: int
     files: Mapping[str, Sequence[InputFile]]
     _years: dict[tuple[str, int], SourceYear] = field(default_factory=dict, repr=False)
+    _texts: dict[tuple[str, int], _YearText] = field(default_factory=dict, repr=False)
 
     @cached_property
     def sources(self) -> Sources:
@@ -78,18 +97,37 @@ class WindowFiles:
             branch: on whose way.
             window: the years.
         """
-        years = self.window(branch, window)
-        found = {file.path for year in years for file in year.files}
-        paths = sorted(found, key=self._places.__getitem__)
+        years = [self._text(branch, year) for year in window.years]
         # Which of two files that overlap gives a year hangs on where history ends.
         history = as_json(min(self.last_historical_year, window.last_year))
-        split = [year for year in years if len(year.files) > 1 and year.is_split]
-        splits = [as_json([year.year, [file.path for file in year.files]]) for year in split]
-        timed, untimed = (
-            digest_of_json(joined([history, joined(facts[path] for path in paths), *splits]))
-            for facts in (self._timed, self._untimed)
-        )
+        splits = [year.split for year in years if year.split]
+        if all(year.is_apart for year in years):
+            about = (
+                [year.timed for year in years if year.paths],
+                [year.untimed for year in years if year.paths],
+            )
+        else:  # a file may be one of two years
+            about = self._about({path for year in years for path in year.paths})
+        timed, untimed = (digest_of_json(joined([history, joined(own), *splits])) for own in about)
         return timed, untimed
+
+    def _text(self, branch: str, year: int) -> _YearText:
+        """Return what is hashed of a year: found once, as it may have a file for each day."""
+        found = self._texts.get((branch, year))
+        if found is None:
+            source = self.year(branch, year)
+            paths = tuple(file.path for file in source.files)
+            timed, untimed = map(", ".join, self._about(set(paths)))
+            split = as_json([year, paths]) if len(paths) > 1 and source.is_split else ""
+            is_apart = all(file.is_of_one_year for file in source.files)
+            found = _YearText(paths, timed, untimed, split, is_apart)
+            self._texts[branch, year] = found
+        return found
+
+    def _about(self, paths: Collection[str]) -> tuple[list[str], list[str]]:
+        """Return path, size and time of files, in order of time, as JSON; and without the times."""
+        ordered = sorted(paths, key=self._places.__getitem__)
+        return [self._timed[p] for p in ordered], [self._untimed[p] for p in ordered]
 
     @cached_property
     def _ordered(self) -> list[InputFile]:

@@ -44,6 +44,8 @@ def openings(chain: Chain) -> str:
     if any(n > 1 for n in parts.values()):
         most = quantity(chain.slice_years, "year")
         why.append(f"a longer file is opened once for every {most}, a tenth of the memory")
+    if any(read.slice.bundled for read in chain.branches.reads):
+        why.append("the files of a year are read one after the other, by one task")
     return "; ".join(why)
 
 

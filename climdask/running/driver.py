@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from climdask.dashboard.plugin import end_run, show_run
 from climdask.dashboard.rows import WatchedRun
 from climdask.errors import ClimdaskError
 from climdask.execution.events import Event, unpacked
-from climdask.execution.graph import ChainGraph, build_chain, token_name
+from climdask.execution.graph import ChainGraph, build_together, token_name
 from climdask.execution.tasks import RunContext
 from climdask.execution.tokens import FileTokens, TokenHolder, add_tokens, remove_tokens
 from climdask.monitoring.progress import RunProgress
@@ -137,12 +137,12 @@ class Driver:
             raise
 
     def _drive(self) -> None:
-        waiting = deque(self.plan.chains)
+        waiting = deque(self.plan.together)
         done = distributed.as_completed(
             [], loop=self.client.loop, with_results=True, raise_errors=False
         )
         while waiting or self.left:
-            while waiting and len(self.left) < self.plan.at_once:
+            while waiting and self._fits(waiting[0]):
                 done.update(self._submit(waiting.popleft()))
             while self._go_on() and not done.has_ready():
                 time.sleep(WAIT)
@@ -169,15 +169,20 @@ class Driver:
         ended = ("done", "failed")
         return len({c.home for c in self.plan.chains if rows[c.id].state not in ended})
 
-    def _submit(self, chain: Chain) -> list[distributed.Future]:
-        graph = build_chain(self.plan, chain, self.context)
+    def _fits(self, chains: Sequence[Chain]) -> bool:
+        """Tell whether memory has room for more chains beside those that are at work."""
+        return not self.left or len(self.left) + len(chains) <= self.plan.at_once
+
+    def _submit(self, chains: Sequence[Chain]) -> list[distributed.Future]:
+        graph = build_together(self.plan, chains, self.context)
         tokens = set(graph.tokens.values())
         self.client.run_on_scheduler(
-            add_tokens, self.context.run_id, self.client.id, {chain.home: sorted(tokens)}
+            add_tokens, self.context.run_id, self.client.id, {graph.home: sorted(tokens)}
         )
         futures = submit_chain(self.client, graph)
-        self._note(Event("start", chain.id))
-        self.left[chain.id] = len(futures)
+        for chain in chains:
+            self._note(Event("start", chain.id))
+            self.left[chain.id] = sum(future.key[1] == chain.id for future in futures)
         self.futures += futures
         return futures
 

@@ -27,7 +27,7 @@ from climdask.climatology.products import Product
 from climdask.climatology.rounding import MOST_DIGITS
 from climdask.climatology.statistics import MEAN, STATISTICS
 from climdask.errors import ConfigError, InventoryError, did_you_mean
-from climdask.inputs.inventory import PATTERNS, Query, check_pattern
+from climdask.inputs.inventory import PATTERNS, InFiles, Query
 from climdask.inputs.shapes import ShapeQuery
 from climdask.settings.change import ChangeSection, check_change
 from climdask.settings.formats import FORMATS
@@ -82,18 +82,21 @@ class Input(Section):
         description="Values that mean missing although the files do not say so, after unpacking.",
     )
 
-    @model_validator(mode="after")
-    def _pattern_is_sound(self) -> Input:
-        try:
-            check_pattern(PATTERNS.get(self.pattern, self.pattern), self.fixed)
-        except InventoryError as error:
-            raise ValueError(str(error).removeprefix("input.")) from None
-        return self
-
     @property
     def fixed(self) -> dict[str, str]:
         """The values that the names do not say."""
         return {str(facet): value for facet, value in self.facets.items()}
+
+
+class InputVariable(Section):
+    """How a variable is found in the files, where its name and input.pattern do not tell."""
+
+    name: str = Field(
+        "", max_length=200, description="What it is called inside the files; by default the same."
+    )
+    file: str = Field(
+        "", description="A pattern of its own, as input.pattern is; by default that one."
+    )
 
 
 class Region(Section):
@@ -248,8 +251,14 @@ class Workflow(Section):
     grids: Annotated[list[Facet] | None, BeforeValidator(as_list)] = Field(
         None, min_length=1, description="Grid labels; all that are found if left out."
     )
-    variables: Annotated[list[Variable], BeforeValidator(as_list)] = Field(
-        min_length=1, description="Variables, as in the files."
+    variables: Annotated[
+        Annotated[list[Variable], Field(min_length=1), Tag("list")]
+        | Annotated[dict[Variable, InputVariable | None], Field(min_length=1), Tag("dict")],
+        Discriminator(lambda value: "dict" if isinstance(value, dict) else "list"),
+        BeforeValidator(lambda value: value if isinstance(value, dict) else as_list(value)),
+    ] = Field(
+        description="Variables: a list of names as in the files, or keys with name (inside the "
+        "files) and file (a pattern of its own)."
     )
     units: dict[Variable, str] = Field(
         default_factory=dict,
@@ -301,8 +310,8 @@ class Workflow(Section):
 
     @field_validator("variables", "scenarios", "models", "members", "grids")
     @classmethod
-    def _no_doubles(cls, values: list[str] | None) -> list[str] | None:
-        refuse_doubles(values or [])
+    def _no_doubles(cls, values: Any) -> Any:
+        refuse_doubles(list(values or []))
         return values
 
     @field_validator("regions")
@@ -334,10 +343,14 @@ class Workflow(Section):
                 f"min_years: {self.min_years} is more than window: {self.window}; "
                 "a window never has that many years"
             )
-        check_names(self.normals, self.variables)
+        try:
+            self.query.check()
+        except InventoryError as error:
+            raise ValueError(str(error)) from None
+        check_names(self.normals, self.variable_names)
         for name, units in self.units.items():
-            check_units(name, units, self.variables)
-        every = [p for variable in self.variables for p in self.products_of(variable)]
+            check_units(name, units, self.variable_names)
+        every = [p for variable in self.variable_names for p in self.products_of(variable)]
         if self.window == 1 and any(p.over_years == "std" for p in every):
             raise ValueError(
                 "normals: std is of two years at least; expected a longer window than window: 1"
@@ -359,6 +372,11 @@ class Workflow(Section):
         each = (DEFAULT_REGIONS[r] if isinstance(r, str) else r for r in self.regions)
         return tuple(r.box if isinstance(r, Region) else r for r in each)
 
+    @property
+    def variable_names(self) -> list[str]:
+        """The variables, in order."""
+        return list(self.variables)
+
     def products_of(self, variable: str) -> tuple[Product, ...]:
         """Return what is made of a variable, in the order of the output: the mean is the first."""
         return products_of(self.normals, variable)
@@ -372,14 +390,21 @@ class Workflow(Section):
     def query(self) -> Query:
         """What to look for in the input root."""
         wanted = {
-            "variable": self.variables,
+            "variable": self.variable_names,
             "scenario": [self.historical, *self.scenarios],
             "model": self.models,
             "member": self.members,
             "grid": self.grids,
         }
         given = {facet: values for facet, values in wanted.items() if values}
-        return Query(self.input.root.expanduser(), self.input.pattern, given, self.input.fixed)
+        own = self.variables if isinstance(self.variables, dict) else {}
+        return Query(
+            self.input.root.expanduser(),
+            self.input.pattern,
+            given,
+            self.input.fixed,
+            {name: InFiles(keys.name, keys.file) for name, keys in own.items() if keys},
+        )
 
 
 def _region_name(value: Region | AreaSet | str) -> str:
@@ -432,6 +457,8 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any], **overrides: Any) -
 def schema() -> str:
     """Return the JSON schema of the workflow YAML, for editors."""
     content = _with_variables(Workflow.model_json_schema())
+    either = content["properties"]["variables"]
+    either["anyOf"] = either.pop("oneOf")
     many = content["$defs"]["NormalEntry"]["properties"]["over_years"]
     changes = content["$defs"]["ChangeSection"]["properties"].values()
     for entry in (*content["properties"].values(), many, *changes):

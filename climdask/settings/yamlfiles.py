@@ -25,7 +25,8 @@ _MEANINGS = {
 
 # What pydantic adds to a place: the names of models and kinds that a value may be.
 _NO_KEY = re.compile(
-    r"\[key\]$|(Region|AreaSet|NormalEntry|str|int|literal|constrained|function|nullable)\b"
+    r"\[key\]$"
+    r"|(Region|AreaSet|NormalEntry|str|int|list|dict|literal|constrained|function|nullable)\b"
 )
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -219,6 +220,6 @@ def _section(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseMod
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in (Union, UnionType, list, tuple, Annotated):
+    elif get_origin(annotation) in (Union, UnionType, list, tuple, dict, Annotated):
         for part in get_args(annotation):
             yield from _models_in(part)

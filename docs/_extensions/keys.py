@@ -159,7 +159,8 @@ def _choice(options: Sequence[Mapping[str, Any]], links: Mapping[str, str]) -> s
     lists = [kind_of(own["items"], links) for own in options if own.get("items")]
     words = [kind_of(own, links) for own in options if own.get("type") != "null"]
     known = {word for items in lists for word in (items, *items.split(" or "))}
-    return " or ".join(dict.fromkeys(word for word in words if word not in known))
+    kept = list(dict.fromkeys(word for word in words if word not in known))
+    return ("; or " if any(";" in word for word in kept[:-1]) else " or ").join(kept)
 
 
 def _anything(entry: Mapping[str, Any], links: Mapping[str, str]) -> str:
@@ -219,7 +220,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**needed**"
     value = field.get_default(call_default_factory=True)
-    if value in (None, PydanticUndefined, [], {}, ()) or isinstance(value, BaseModel):
+    if value in (None, PydanticUndefined, "", [], {}, ()) or isinstance(value, BaseModel):
         return "may be left out"
     return f"default `{as_yaml(value)}`"
 

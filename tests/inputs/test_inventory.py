@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from climdask.errors import InventoryError
 from climdask.inputs.inventory import (
     PATTERNS,
+    InFiles,
     InputFile,
     Inventory,
     Query,
@@ -217,7 +218,6 @@ def test_the_named_patterns_are_sound(name: str) -> None:
         ),
         ("nexgddp", {}, ["has no {facet}", 'did you mean "nex-gddp"?']),
         ("{}.nc", {}, ['"{}" is no facet']),
-        ("{model}_{member}_{year}.nc", {"variable": "tas"}, ["does not say the variable"]),
         (
             "{variable}_{member}_{year}.nc",
             {},
@@ -243,7 +243,7 @@ def test_a_pattern_that_cannot_work_is_told(
     pattern: str, fixed: dict[str, str], words: list[str]
 ) -> None:
     with pytest.raises(InventoryError) as caught:
-        check_pattern(pattern, fixed)
+        Query(Path("/x"), pattern, {"variable": ["tas"]}, fixed).check()
     for word in (f'input.pattern "{pattern}"', *words):
         assert word in str(caught.value)
 
@@ -618,3 +618,160 @@ def test_a_name_that_no_message_can_show_is_refused_if_it_matches(
     assert "remove that character, or narrow input.pattern" in str(error.value)
     str(error.value).encode()
     assert not set(str(error.value)) & set("\x1b\n\u202e")
+
+
+# ---------------------------------------------------------------- names without the variable
+
+OBS = {"model": "OBS", "member": "r1"}
+
+
+def with_own(root: Path, variables: dict[str, InFiles], pattern: str = "nex-gddp") -> Inventory:
+    return take_inventory(Query(root, pattern, {"variable": list(variables)}, OBS, variables))
+
+
+def test_a_file_whose_name_does_not_say_the_variable_serves_each_that_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "era5_1990.nc", "era5_1991.nc")
+    found = take(tmp_path, "era5_{year}.nc", fixed=OBS, variable=["tas", "pr"])
+    assert [s.id for s in found.series] == ["OBS/r1/gn/pr", "OBS/r1/gn/tas"]
+    assert {tuple(paths(s.files)) for s in found.series} == {("era5_1990.nc", "era5_1991.nc")}
+    assert not any(s.is_alone or s.name for s in found.series)
+
+
+def test_a_variable_that_is_looked_for_alone_may_have_any_name_inside(tmp_path: Path) -> None:
+    touch(tmp_path, "era5_1990.nc")
+    assert only(take(tmp_path, "era5_{year}.nc", fixed=OBS)).is_alone
+    named = with_own(tmp_path, {"tas": InFiles("t2m")}, "era5_{year}.nc")
+    assert (only(named).is_alone, only(named).name) == (False, "t2m")
+
+
+def test_variables_may_have_patterns_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path, "rain/1990_p.nc", "t_1990.nc", "tas/x_1990.nc")
+    own = {"pr": InFiles("precip", "rain/{year}_p.nc"), "tas": InFiles()}
+    found = with_own(tmp_path, own, "{variable}/x_{year}.nc")
+    assert [(s.variable, s.name, paths(s.files)) for s in found.series] == [
+        ("pr", "precip", ["rain/1990_p.nc"]),
+        ("tas", "", ["tas/x_1990.nc"]),
+    ]
+
+
+def test_a_pattern_of_a_variable_that_nothing_matches_is_told_by_its_key(tmp_path: Path) -> None:
+    touch(tmp_path, "tas_1990.nc")
+    own = {"pr": InFiles(pattern="pr_{year}.nc"), "tas": InFiles(pattern="tas_{year}.nc")}
+    with pytest.raises(InventoryError) as error:
+        with_own(tmp_path, own)
+    for word in ('variables.pr.file "pr_{year}.nc" with variable pr', "for instance, tas_1990.nc"):
+        assert word in str(error.value)
+
+
+def test_a_file_that_fits_two_patterns_is_told_unless_the_names_inside_are_given(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "pr_tas_1990.nc")
+    patterns = {"pr": "pr_*{year}.nc", "tas": "*tas_{year}.nc"}
+    with pytest.raises(InventoryError) as error:
+        with_own(tmp_path, {v: InFiles(pattern=p) for v, p in patterns.items()})
+    for word in (
+        "pr_tas_1990.nc: fits both variables.pr.file and variables.tas.file",
+        "narrow one of the patterns",
+        "variables: {tas: {name: …}}",
+    ):
+        assert word in str(error.value)
+    named = with_own(tmp_path, {v: InFiles(v, p) for v, p in patterns.items()})
+    assert len(named.series) == 2
+
+
+def test_a_facet_that_some_patterns_say_and_others_do_not_may_be_given(tmp_path: Path) -> None:
+    touch(tmp_path, "pr_M1_1990.nc", "tas_1990.nc")
+    own = {"pr": InFiles(pattern="pr_{model}_{year}.nc"), "tas": InFiles(pattern="tas_{year}.nc")}
+    found = with_own(tmp_path, own)
+    assert [s.id for s in found.series] == ["M1/r1/gn/pr", "OBS/r1/gn/tas"]
+
+
+# ---------------------------------------------------------------- one date for a file
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "start", "end"),
+    [
+        ("t_{year}{month}.nc", "t_199002.nc", (1990, 2, 1), (1990, 2, 31)),
+        ("{year}/{month}.nc", "1990/02.nc", (1990, 2, 1), (1990, 2, 31)),
+        ("{year}/{month}/t{day}.nc", "1990/02/t03.nc", (1990, 2, 3), (1990, 2, 3)),
+        ("*/t.{date}.nc", "199002/t.19900203.nc", (1990, 2, 3), (1990, 2, 3)),
+        ("{year}/t_{date}_*.nc", "1990/t_1990-02-03_x.nc", (1990, 2, 3), (1990, 2, 3)),
+    ],
+)
+def test_a_name_may_say_a_month_or_a_day(
+    tmp_path: Path, pattern: str, name: str, start: object, end: object
+) -> None:
+    touch(tmp_path, name)
+    (file,) = only(take(tmp_path, pattern, fixed=OBS)).files
+    assert (file.start, file.end, file.is_of_one_year) == (start, end, True)
+    assert file.claim == (start, end)
+
+
+def test_a_file_whose_name_says_no_end_reaches_up_to_the_next_one(tmp_path: Path) -> None:
+    touch(tmp_path, "t_1990.nc", "t_1995.nc", "t_20000301.nc")
+    series = only(take(tmp_path, "t_{start}.nc", fixed=OBS))
+    assert [(f.start, f.end) for f in series.files[:2]] == [
+        ((1990, 1, 1), (1994, 12, 31)),
+        ((1995, 1, 1), (2000, 2, 31)),
+    ]
+    assert paths(series.endless) == ["t_20000301.nc"]
+    ended = series.ending({"t_20000301.nc": (2001, 5, 4)})
+    assert not ended.endless
+    assert ended.files[-1].claim == ((2000, 3, 1), (2001, 5, 4))
+
+
+def test_a_path_that_says_two_years_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "1991/t_19900203.nc")
+    text = told(tmp_path, "{year}/t_{date}.nc", fixed=OBS)
+    assert "its path says the year 1991, but its name the date 1990-02-03" in text
+
+
+def test_a_month_without_a_year_is_told(tmp_path: Path) -> None:
+    assert "{month} is no date without {year}" in told(tmp_path, "t_{month}.nc", fixed=OBS)
+
+
+def test_two_layouts_in_one_folder_are_told_where_they_hold_the_same_days(tmp_path: Path) -> None:
+    touch(tmp_path, "t_1990.nc", "t_199002.nc")
+    text = told(tmp_path, "t_{year}[{month}].nc", fixed=OBS)
+    assert "t_1990.nc and" in text
+    assert "t_199002.nc hold the same days, and nothing in their names says which" in text
+
+
+def test_the_few_files_that_do_not_fit_are_named_and_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"t_{year}.nc" for year in range(1900, 2000)), "README.txt")
+    touch(tmp_path, "t_1990_old.nc", "t_199002.nc", "t-1990.nc", "t_2o00.nc", "more/x.nc")
+    inventory = take(tmp_path, "t_{year}.nc", fixed=OBS)
+    assert inventory.n_files == 100
+    assert inventory.notes == (
+        "4 files of 104 left out, as input.pattern does not fit: t-1990.nc, t_199002.nc, "
+        "t_1990_old.nc and 1 more",
+    )
+
+
+def test_files_of_what_is_not_wanted_are_no_files_that_do_not_fit(tmp_path: Path) -> None:
+    touch(tmp_path, "tas_1990.nc", "pr_1990.nc", "rain_1990.nc")
+    assert not take(tmp_path, "{variable}_{year}.nc", fixed=OBS).notes
+    own = {"tas": InFiles(pattern="tas_{year}.nc"), "pr": InFiles(pattern="rain_{year}.nc")}
+    (note,) = with_own(tmp_path, own).notes
+    assert note.endswith("as variables.tas.file or variables.pr.file does not fit: pr_1990.nc")
+
+
+def test_names_of_days_that_come_once_a_month_are_told_with_the_cure(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"t_1990{month:02}01.nc" for month in range(1, 13)))
+    text = told(tmp_path, "t_{date}.nc", fixed=OBS)
+    for word in (
+        "t_19900101.nc: by its name it holds 1990-01-01 only, and the next file 1990-02-01",
+        "write {start} for the date in input.pattern",
+        "means of months cannot be used",
+    ):
+        assert word in text
+    assert only(take(tmp_path, "t_{start}.nc", fixed=OBS)).files[0].end == (1990, 1, 31)
+
+
+def test_days_with_gaps_of_a_month_between_them_are_days(tmp_path: Path) -> None:
+    touch(tmp_path, "t_19900101.nc", "t_19900102.nc", "t_19900501.nc")
+    assert take(tmp_path, "t_{date}.nc", fixed=OBS).n_files == 3

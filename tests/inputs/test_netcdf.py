@@ -23,7 +23,7 @@ from climdask.errors import InconsistentFile, UnreadableFile
 from climdask.inputs import libraryreader, netcdf
 from climdask.inputs.decoding import Decoder
 from climdask.inputs.netcdf import check_file, read_header
-from climdask.inputs.reading import read_years
+from climdask.inputs.reading import YearInParts, read_years
 from tests.samples import (
     LAT,
     LON,
@@ -786,3 +786,18 @@ def test_a_series_at_a_point_says_that_it_has_no_grid() -> None:
     path = next((REAL / "single_year_formats/nex_gddp_v1").glob("*.nc"))
     with pytest.raises(InconsistentFile, match=r"pr\(time\) has no lat axis"):
         read_header(path, "pr")
+
+
+def test_a_year_in_parts_takes_a_day_from_one_file_only_but_a_file_twice(tmp_path: Path) -> None:
+    dates = dates_of(2001, 2001, "noleap")
+    values = sample_values("tas", 2001, "noleap")
+    for name, days in (("a.nc", slice(0, 31)), ("b.nc", slice(31, 365)), ("c.nc", slice(40, 41))):
+        write_file(tmp_path / name, "tas", dates[days], "noleap", values[days])
+    header = read_header(tmp_path / "a.nc", "tas")
+    axis, selection = DayAxis("noleap", "drop"), select(header.grid, [GLOBAL])
+    year = YearInParts.empty(header, axis, selection, 2001)
+    for name in ("a.nc", "b.nc", "a.nc"):  # a read that failed late is tried again
+        year.add(tmp_path / name)
+    with pytest.raises(InconsistentFile, match=r"c\.nc: 2001-02-10 is in .*b\.nc, too"):
+        year.add(tmp_path / "c.nc")
+    np.testing.assert_array_equal(year.block.values, values.reshape(365, -1))

@@ -165,7 +165,13 @@ class Replay:
         assert list(read.years) == sorted({*years})
         assert (years[0], years[-1]) == (piece.first_year, piece.last_year)
         assert len(read.years) <= self.demand.slice_years
-        assert {*years} <= {*piece.file.years}
+        assert all({*years} <= {*file.years} for file in piece.files)
+        if piece.bundled:
+            assert len({*years}) == 1
+            assert {(f.scenario, f.start[0], f.end[0]) for f in piece.files} == {
+                (piece.file.scenario, years[0], years[0])
+            }
+            assert list(piece.files) == sorted({*piece.files})
         assert len({*read.blocks}) == len(read.blocks)
         assert len({b.again for b in read.blocks}) == 1
         uses = self.uses(read.blocks)
@@ -183,17 +189,24 @@ class Replay:
         assert places == sorted(places)
         given_by = defaultdict(list)
         latest: dict[str, int] = {}
+        tokens: dict[InputFile, InputFile] = {}
         years: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for i, read in enumerate(self.branches.reads):
             for block in read.blocks:
-                given_by[block].append(read.slice.file)
+                given_by[block] += read.slice.files
             # Slices wait for each other; a second reading does not keep the first one in memory.
             assert read.after == latest.get((read.slice.file.path, read.blocks[0].again))
             latest[read.slice.file.path, read.blocks[0].again] = i
-            years[read.slice.file.path, read.blocks[0].again] += read.years
+            for file in read.slice.files:
+                years[file.path, read.blocks[0].again] += read.years
+                token = tokens.setdefault(file, read.slice.token_file)
+                assert token == read.slice.token_file  # so no two tasks have it open at once
+                assert token.scenario == file.scenario
         for own in years.values():  # all branches are served by the same openings
             assert len({*own}) == len(own)
-        openings = Counter((r.slice.file.path, r.blocks[0].again) for r in self.branches.reads)
+        openings = Counter(
+            (f.path, r.blocks[0].again) for r in self.branches.reads for f in r.slice.files
+        )
         for key, n in openings.items():
             assert n == -(-len(years[key]) // self.demand.slice_years)
         steps = [step for own in self.branches.steps.values() for step in own]
@@ -209,8 +222,16 @@ class Replay:
 
 @st.composite
 def archives(draw, scenario: str, first: int, last: int) -> list[InputFile]:
-    """Annual files, files of several years or files from December to November, with gaps."""
-    kind = draw(st.sampled_from(["annual", "long", "December"]))
+    """Files of a year, of parts of one, of several, or from December to November, with gaps."""
+    kind = draw(st.sampled_from(["annual", "parts", "long", "December"]))
+    if kind == "parts":
+        gaps = draw(st.sets(st.integers(0, 4 * (last - first) + 3), max_size=9))
+        parts = ((y, (m, m + 2)) for y in range(first, last + 1) for m in (1, 4, 7, 10))
+        return [
+            file_of(scenario, year, months=months)
+            for n, (year, months) in enumerate(parts)
+            if n not in gaps
+        ]
     if kind == "annual":
         gaps = draw(st.sets(st.integers(first, last), max_size=5))
         return annual(scenario, [y for y in range(first, last + 1) if y not in gaps])
@@ -499,3 +520,35 @@ def test_a_reference_period_far_before_the_targets_is_read_once_and_the_years_be
     Replay(demand, files_for(demand), branches)
     read = sorted(block.year for r in branches.reads for block in r.blocks)
     assert read == [*range(1981, 2011), *range(2071, 2101)]
+
+
+def parts(scenario: str, year: int, *first_months: int) -> list[InputFile]:
+    """Files of three months each."""
+    return [file_of(scenario, year, months=(month, month + 2)) for month in first_months]
+
+
+def test_files_that_are_bundled_in_two_ways_have_one_token():
+    year = LAST_HISTORICAL + 1
+    later = range(year + 1, END + 1)
+    files = {
+        "historical": [
+            *annual("historical", range(FIRST, year)),
+            *parts("historical", year, 1, 4),
+        ],
+        "ssp245": [*parts("ssp245", year, 7, 10), *annual("ssp245", later)],
+        "ssp585": [*parts("ssp585", year, 1, 7, 10), *annual("ssp585", later)],
+    }
+    demand = Demand(
+        window=3,
+        trunk="historical",
+        last_historical_year=LAST_HISTORICAL,
+        targets={"historical": (), "ssp245": range(year, END), "ssp585": (year,)},
+        checkpoints={},
+        keep_ring=False,
+    )
+    branches = lay_out(demand, files)
+    Replay(demand, files, branches)
+    spring = [read for read in branches.reads if files["historical"][-1] in read.slice.files]
+    # Read alone as the year enters both branches, and with the months before as it leaves one.
+    assert {len(read.slice.files) for read in spring} == {1, 2}
+    assert {read.slice.token_file for read in spring} == {files["historical"][-2]}

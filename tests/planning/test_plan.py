@@ -705,11 +705,15 @@ def test_chains_that_share_a_file_share_a_home():
     assert made.homes == 2
 
 
-def test_variables_in_one_file_share_a_home_and_the_file():
+def test_variables_in_one_file_share_a_home_and_the_openings_of_the_file():
     shared = annual("historical", range(1950, 2015), variable="all")
     made = plan(series_of(shared, "pr"), series_of(shared, "tas"), scenarios=[])
     assert {c.home for c in made.chains} == {"M/r1i1p1f1/gn/pr"}
-    assert (made.files, made.opens) == (65, 130)
+    assert (made.files, made.opens) == (65, 65)
+    assert [len(group) for group in made.together] == [2]
+    alone = made.fitted(Limits(memory_per_worker=1))  # with room for one chain at a time
+    assert (alone.files, alone.opens, len(alone.together)) == (65, alone.opens, 2)
+    assert alone.opens == sum(len(chain.branches.reads) for chain in alone.chains)
 
 
 def test_chains_of_one_grid_share_its_cells_and_others_have_their_own():

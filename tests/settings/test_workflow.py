@@ -234,7 +234,17 @@ def test_a_workflow_cannot_be_changed() -> None:
         ({"variables": ["tas", "pr", "tas"]}, ["variables", "tas is named more than once"]),
         ({"scenarios": ["ssp245", "ssp245"]}, ["ssp245 is named more than once"]),
         ({"scenarios": ["ssp245", "historical"]}, ['"historical" is the historical experiment']),
-        ({"variables": {"tas": 1}}, ["variables[0]"]),
+        ({"variables": {"tas": 1}}, ["variables.tas: 1: expected keys and values: name, file"]),
+        ({"variables": {"tas": {"nam": "t2m"}}}, ["variables.tas.nam", 'did you mean "name"?']),
+        ({"variables": {}}, ["variables", "at least 1"]),
+        (
+            {"variables": {"tas": {"file": "tas_{yer}.nc"}}},
+            ['variables.tas.file "tas_{yer}.nc": "{yer}" is no facet', 'mean "year"?'],
+        ),
+        (
+            {"variables": {"tas": {"file": "tas_{year}.nc"}}},
+            ["variables.tas.file", "does not say the model", '"model: …" to input.facets'],
+        ),
         # numbers
         ({"min_years": 31}, ["min_years: 31 is more than window: 30", "never has that many"]),
         ({"window": 10, "min_years": 11}, ["min_years: 11 is more than window: 10"]),
