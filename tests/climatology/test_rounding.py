@@ -167,7 +167,7 @@ def test_the_fill_value_is_not_rounded(tmp_path: Path) -> None:
 def test_fewer_digits_make_smaller_files(tmp_path: Path) -> None:
     sizes = [write_rounded(tmp_path, n)[0].stat().st_size for n in (None, 6, 4, 2)]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[3] < 0.75 * sizes[0]
+    assert sizes[3] < 0.8 * sizes[0]  # some 40 kB of each are no values
 
 
 def test_the_cf_checker_finds_nothing_but_the_name_that_the_netcdf_library_chose(
