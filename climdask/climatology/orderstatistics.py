@@ -15,7 +15,7 @@ indices of temperature extremes"): all values of a centred window of days, of al
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -28,9 +28,11 @@ from climdask.climatology.blocks import Block
 from climdask.climatology.conversions import UNCHANGED, Conversion
 from climdask.climatology.coverage import Counts, Coverage, pooled_days
 from climdask.climatology.doubledoubles import DoubleDouble
+from climdask.climatology.mergenetworks import merging
 from climdask.errors import InconsistentFile
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
 Signed = Sequence[tuple[Block, float]]
 FloatType = type[np.float32] | type[np.float64]
 
@@ -47,6 +49,10 @@ METHODS: Mapping[str, tuple[Fraction, Fraction]] = {
 LINEAR = "linear"
 # Rows of one call of the kernel: enough that the search on its first row does not matter.
 ROWS = 64
+# Days of a pool whose lists are merged; of longer pools the ranks are walked.
+MOST_MERGED = 9
+# Ranks for which a network is made are rounded to this, so that few networks are.
+STEP = 8
 
 
 class SortedYears:
@@ -153,17 +159,15 @@ def plain_select(
 
 
 def select_one_day(
-    years: Floats,
-    days: npt.NDArray[np.int64],
-    count: npt.NDArray[np.int32],
-    rank: npt.NDArray[np.int32],
-) -> tuple[Floats, Floats]:
-    """Return two neighbours by rank of the days alone, float32 [day, cell]: looked up."""
-    after = np.minimum(rank + 1, np.maximum(count - 1, rank))
+    years: Floats, pools: npt.NDArray[np.int64], count: Ints, rank: Ints, low: Floats, high: Floats
+) -> None:
+    """Do what :func:`plain_select` does for pools of one day: its values are sorted already."""
+    days, after = pools[:, 0], np.minimum(rank + 1, np.maximum(count - 1, rank))
     if count.shape[1] == 1:
-        return years[days, rank[:, 0]], years[days, after[:, 0]]
+        low[...], high[...] = years[days, rank[:, 0]], years[days, after[:, 0]]
+        return
     cells = np.arange(years.shape[2])
-    return years[days[:, None], rank, cells], years[days[:, None], after, cells]
+    low[...], high[...] = years[days[:, None], rank, cells], years[days[:, None], after, cells]
 
 
 @dataclass(frozen=True)
@@ -202,15 +206,14 @@ class Percentile:
     ) -> npt.NDArray[Any]:
         from climdask.climatology import orderkernels
 
-        select = orderkernels.select if self.pool_days > 1 else plain_select
         count = coverage.pooled_count(self.pool_days)
-        return self.made(states["sorted"], count, select, units, dtype)
+        return self.made(states["sorted"], count, orderkernels, units, dtype)
 
     def made(
         self,
         years: Floats,
         count: Counts,
-        select: Any,
+        kernels: Any = None,
         units: Conversion = UNCHANGED,
         dtype: FloatType = np.float32,
     ) -> npt.NDArray[Any]:
@@ -219,7 +222,7 @@ class Percentile:
         Args:
             years: float32 [day, year, cell], sorted.
             count: [day, cell] or [day, 1], values in the pool of each day.
-            select: :func:`climdask.climatology.orderkernels.select`, or :func:`plain_select`.
+            kernels: :mod:`climdask.climatology.orderkernels`; the bits are the same without it.
             units: applied before the rounding.
             dtype: to which it is rounded, once.
         """
@@ -229,28 +232,54 @@ class Percentile:
             return out
         pools = pooled_days(n_days, self.pool_days)
         ranks, shares = _places(self.level, self.definition, n_years * self.pool_days)
+        select = _selection(kernels, self.pool_days, n_years, ranks, count)
         for first in range(0, n_days, ROWS):
             rows = slice(first, first + ROWS)
             own = np.ascontiguousarray(count[rows], dtype=np.int32)
-            low, high = self._neighbours(years, pools[rows], own, ranks[own], select)
+            low, high = (np.empty((len(own), n_cells), np.float32) for _ in range(2))
+            select(years, np.ascontiguousarray(pools[rows]), own, ranks[own], low, high)
+            if kernels is not None and units.is_identity and dtype is np.float32:
+                kernels.between(low, high, shares[own], own, out[rows])
+                continue
             for row, n in enumerate(own):
                 found = _between(low[row], high[row], shares[n], units, dtype)
                 np.copyto(out[first + row], found, where=n > 0)
         return out
 
-    def _neighbours(
-        self,
-        years: Floats,
-        pools: npt.NDArray[np.int64],
-        count: npt.NDArray[np.int32],
-        rank: npt.NDArray[np.int32],
-        select: Any,
-    ) -> tuple[Floats, Floats]:
-        if self.pool_days == 1:
-            return select_one_day(years, pools[:, 0], count, rank)
-        low, high = (np.empty((len(pools), years.shape[2]), np.float32) for _ in range(2))
-        select(years, np.ascontiguousarray(pools), count, rank, low, high)
-        return low, high
+
+def _selection(
+    kernels: Any, pool_days: int, n_years: int, ranks: npt.NDArray[np.int32], count: Counts
+) -> Callable[..., None]:
+    """Return what writes the two neighbours of a percentile, as :func:`plain_select` does.
+
+    Args:
+        kernels: the compiled loops, or None.
+        pool_days: days of a pool.
+        n_years: places of a list.
+        ranks: of so many values.
+        count: values in the pool of each day.
+    """
+    if pool_days == 1:
+        return select_one_day
+    if kernels is None:
+        return plain_select
+    if pool_days > MOST_MERGED:
+        return kernels.select  # type: ignore[no-any-return]
+    n_pairs = pool_days // 2
+    wanted = ranks[np.unique(count[count > 0])] if (count > 0).any() else ranks[:1]
+    first = max(0, int(wanted.min()) - n_years) // STEP * STEP
+    end = min(2 * n_pairs * n_years, -(-(int(wanted.max()) + 2) // STEP) * STEP)
+    own = merging(n_years, n_pairs, first, end)
+
+    def select(
+        years: Floats, pools: npt.NDArray[np.int64], count: Ints, rank: Ints, low: Floats,
+        high: Floats,
+    ) -> None:  # fmt: skip
+        kernels.select_merged(
+            years, pools, own.pair, own.pair_order, own.joined, own.order, count, rank, low, high
+        )
+
+    return select
 
 
 @lru_cache(maxsize=256)

@@ -12,20 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mstats
 
-from climdask.climatology import orderkernels, orderstatistics
+from climdask.climatology import orderkernels
 from climdask.climatology.blocks import Block
 from climdask.climatology.calendars import DayAxis, Window
 from climdask.climatology.carry import Carry
+from climdask.climatology.conversions import UNCHANGED, conversion
 from climdask.climatology.coverage import MissingRule, needed_values, pooled, pooled_days
 from climdask.climatology.orderstatistics import (
     METHODS,
     percentile_level,
     plain_select,
     plain_slide,
+    select_one_day,
 )
 from climdask.climatology.statistics import WindowStatistic, statistic_of
 from climdask.errors import InconsistentFile
 
+MM = conversion("kg m-2 s-1", "mm/day", water=True)
 INF = np.float32(np.inf)
 
 
@@ -109,22 +112,39 @@ def test_the_kernel_selects_as_its_twin_does(seed, n_years, n_cells, pool_days, 
     assert [m.tobytes() for m in made[:2]] == [m.tobytes() for m in made[2:]]
 
 
-@pytest.mark.parametrize("name", ["min", "p30", "max"])
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 7), st.integers(0, 300),
+    st.sampled_from([1, 3, 5, 7, 9, 11]), st.sampled_from([0.0, 0.01, 0.3, 1.0]),
+    st.sampled_from(["min", "p3", "p50", "p90", "max"]), st.sampled_from([MM, UNCHANGED]),
+)  # fmt: skip
+def test_percentiles_are_the_same_with_and_without_kernels(
+    seed, n_years, n_cells, pool_days, missing, name, units
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = material(rng, (n_years, 12, n_cells), missing)
+    if rng.random() < 0.5:  # as where there is no land
+        values[..., rng.random(n_cells) < 0.3] = np.nan
+    values *= np.float32(rng.choice([1.0, 2.0**-147, 2.0**120]))  # denormal, huge
+    carry, statistic = carry_of(values), statistic_of(name, pool_days)
+    years, count = carry.states["sorted"], carry.coverage.pooled_count(pool_days)
+    kept = years.copy()
+    made = [statistic.made(years, count, k, units) for k in (orderkernels, None)]
+    assert made[0].tobytes() == made[1].tobytes()
+    assert kept.tobytes() == years.tobytes()
+
+
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_one_day_is_looked_up_as_pools_are(name: str, missing: float) -> None:
+def test_one_day_is_looked_up_as_pools_are(missing: float) -> None:
     values = material(np.random.default_rng(4), (7, 9, 5), missing)
-    carry, statistic = carry_of(values), statistic_of(name)
-    years, count = carry.states["sorted"], carry.coverage.count
-
-    class Pooling(orderstatistics.Percentile):
-        def _neighbours(self, years, pools, count, rank, select):
-            low, high = (np.empty((len(pools), years.shape[2]), np.float32) for _ in range(2))
-            select(years, pools, count, rank, low, high)
-            return low, high
-
-    other = Pooling(statistic.level, statistic.definition)
-    got = statistic.made(years, count, plain_select)
-    np.testing.assert_array_equal(got, other.made(years, count, orderkernels.select))
+    carry = carry_of(values)
+    count = carry.coverage.count.astype(np.int32)
+    rank = np.maximum(count - 2, 0)
+    made = [np.empty((9, 5), np.float32) for _ in range(4)]
+    for n, select in enumerate((select_one_day, plain_select)):
+        own = made[2 * n : 2 * n + 2]
+        select(carry.states["sorted"], pooled_days(9, 1), count, rank, *own)
+    assert [m.tobytes() for m in made[:2]] == [m.tobytes() for m in made[2:]]
 
 
 # ---------------------------------------------------------------- truth
