@@ -601,15 +601,16 @@ def carries_of(spec: ChainSpec, own: ChainSpec, carry: Carry) -> list[Carry]:
     """Return what each product of a frequency is made from: the days, or steps of a reduction."""
     if not any(product.within for product in own.products):
         return [carry] * len(own.products)
-    states = kept_by(product.statistic for product in own.products)
     regions = [region.index.ravel() for region in spec.selection.regions]
-    made = {
-        reduction: carry_of_steps(years, len(own.steps), carry.shape[1], states, regions)
-        for reduction, years in zip(spec.reductions, carry.steps, strict=True)
-        if reduction.cycle == own.steps
-    }
+    within = [(product.within.on(own.axis), product) for product in own.products if product.within]
+    made = {}
+    for reduction, years in zip(spec.reductions, carry.steps, strict=True):
+        statistics = [product.statistic for own_one, product in within if own_one == reduction]
+        if statistics:
+            states, n_steps = kept_by(statistics), len(own.steps)
+            made[reduction] = carry_of_steps(years, n_steps, carry.shape[1], states, regions)
     skipped = carry.coverage.skipped
-    found = [made[product.within.on(own.axis)] for product in own.products if product.within]
+    found = [made[reduction] for reduction, _ in within]
     return [replace(c, coverage=replace(c.coverage, skipped=skipped)) for c in found]
 
 
