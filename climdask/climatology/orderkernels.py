@@ -1,8 +1,8 @@
 """Compiled loops over sorted years; plain numpy twins are in ``orderstatistics``.
 
-See :mod:`.compiling`.
+See :mod:`climdask.climatology.compiling` for how and when they are compiled.
 
-Nothing here rounds: numbers are compared and copied, so no compiler can change a bit.
+Numbers are compared and copied; only :func:`between` rounds.
 """
 
 from __future__ import annotations
