@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dask.system import CPU_COUNT
 
 from benchmarks.data import make_data
-from benchmarks.job import Job, make_job
+from benchmarks.job import SERIES, Job, Series, make_job
 
 
 def parser_of(name: str, text: str, *, scale: float = 0.04) -> argparse.ArgumentParser:
@@ -24,11 +25,11 @@ def parser_of(name: str, text: str, *, scale: float = 0.04) -> argparse.Argument
     return parser
 
 
-def job_of(given: argparse.Namespace) -> Job:
+def job_of(given: argparse.Namespace, series: Sequence[Series] = SERIES) -> Job:
     """Return the job that arguments describe, with its data made."""
     job = make_job(
         given.data.absolute(), scale=given.scale, targets=given.targets, window=given.window,
-        cores=CPU_COUNT,
+        cores=CPU_COUNT, series=series,
     )  # fmt: skip
     make_data(job, print)
     return job
