@@ -103,6 +103,7 @@ def _is_plain(argument: ast.expr) -> bool:
     return isinstance(argument, ast.Constant)
 
 
+@pytest.mark.slow
 def test_everything_that_is_printed_is_made_plain_first() -> None:
     root = Path(climdask.__file__).parent
     found = [

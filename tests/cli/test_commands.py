@@ -663,6 +663,7 @@ def test_a_damaged_file_is_skipped_if_the_missing_rule_allows_it(
         assert int(dataset["number_of_years"][...]) == 4
 
 
+@pytest.mark.slow
 def test_a_damaged_file_fails_its_chain_if_too_few_years_are_left(desk: Desk) -> None:
     cut(desk.archive.path("tas", BAD_YEAR), desk.archive)
     desk.write(given(min_years=5, run={"on_bad_file": "skip", "retries": 0}))
@@ -672,6 +673,7 @@ def test_a_damaged_file_fails_its_chain_if_too_few_years_are_left(desk: Desk) ->
     assert len(desk.normals) == PER_VARIABLE
 
 
+@pytest.mark.slow
 def test_files_that_contradict_the_chain_are_never_skipped(desk: Desk) -> None:
     desk.archive.write("tas", BAD_YEAR, attributes={"units": "degC"})
     desk.write(given(min_years=4, run={"on_bad_file": "skip"}))
@@ -691,6 +693,7 @@ def test_bad_files_at_the_start_do_not_keep_the_rest_from_being_planned(desk: De
     assert len(desk.normals) == 2 * PER_VARIABLE
 
 
+@pytest.mark.slow
 def test_a_chain_without_any_good_file_fails_and_the_first_is_named(desk: Desk) -> None:
     for year in range(2001, 2011):
         desk.archive.path("tas", year).write_bytes(b"")
@@ -787,6 +790,7 @@ def test_a_file_that_stays_busy_fails_its_chain(desk: Desk) -> None:
     assert len(desk.normals) == PER_VARIABLE
 
 
+@pytest.mark.slow
 def test_paths_with_brackets_are_told_as_they_are(desk: Desk) -> None:
     odd = desk.folder / "in [red] :warning: [x]"
     desk.archive.root.rename(odd)
@@ -811,6 +815,7 @@ def test_a_file_above_the_output_is_named(desk: Desk) -> None:
     assert_refused(desk.run(), 2, "output.root", "workflow.yaml/below", "cannot be written")
 
 
+@pytest.mark.slow
 def test_a_file_in_the_way_of_one_variable_fails_that_variable_only(desk: Desk) -> None:
     in_the_way = desk.out / "ACCESS-CM2/r1i1p1f1/pr/global"
     in_the_way.parent.mkdir(parents=True)

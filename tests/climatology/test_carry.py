@@ -141,6 +141,7 @@ def sliding(
 # --- the sum is exact ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(years_of_values(), st.integers(1, 8), st.integers(1, 8), st.sampled_from([1, 3, 7, 1 << 14]))
 def test_a_sliding_normal_equals_brute_force_to_the_last_bit(values, window, min_years, piece):
@@ -174,6 +175,7 @@ def test_adding_and_then_dropping_a_year_is_the_identity(values, random):
     assert after.years == before.years
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(years_of_values(), st.randoms(use_true_random=False))
 def test_the_order_in_which_years_come_and_go_does_not_matter(values, random):

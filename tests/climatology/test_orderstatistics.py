@@ -189,6 +189,7 @@ def test_the_linear_percentile_of_float32_is_numpys_to_the_last_bit() -> None:
         np.testing.assert_array_equal(result(values, statistic_of(name, 5)), expected)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.permutations(range(8)))
 def test_the_order_of_years_changes_no_bit(seed: int, order: list[int]) -> None:

@@ -133,6 +133,7 @@ def test_a_box_has_the_cells_of_the_oracle_whatever_the_convention(grid, box):
 edges = st.integers(-180 * 4, 360 * 4).map(lambda n: n / 4)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(west=edges, east=edges, south=st.integers(-85, 70), height=st.integers(10, 40))
 def test_any_box_has_the_cells_of_the_oracle(west, east, south, height):
@@ -176,6 +177,7 @@ def test_latitudes_ascend_whichever_way_the_file_has_them():
     assert down.lat_bounds.tolist() == up.lat_bounds.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in DEFAULT_REGIONS if n != "global"])
 def test_float32_coordinates_select_the_same_cells(name):
     # In float32 0.1-degree centres are off by up to 1e-5.

@@ -170,6 +170,7 @@ def test_fewer_digits_make_smaller_files(tmp_path: Path) -> None:
     assert sizes[3] < 0.8 * sizes[0]  # some 40 kB of each are no values
 
 
+@pytest.mark.slow
 def test_the_cf_checker_finds_nothing_but_the_name_that_the_netcdf_library_chose(
     tmp_path: Path,
 ) -> None:

@@ -37,6 +37,7 @@ def same(one, other) -> bool:
     return len(one) == len(other) and all(map(np.array_equal, *bits))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -104,6 +105,7 @@ def test_the_compiled_standard_deviation_has_the_bits_of_the_plain_one(seed, kin
     assert np.array_equal(found[1][enough], plain[1][enough])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -142,6 +144,7 @@ def test_large_grids_are_summed_by_the_kernel_and_small_ones_are_not(monkeypatch
         assert len(used) == n
 
 
+@pytest.mark.slow
 def test_a_large_standard_deviation_is_that_of_its_parts():
     rng = np.random.default_rng(6)
     shape = (365, 3000)

@@ -28,6 +28,7 @@ def test_temporary_credentials_are_private_and_removed(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_only_the_same_credentials_get_in(tmp_path: Path) -> None:
     own = temporary_credentials(tmp_path / "own").security
     foreign = temporary_credentials(tmp_path / "foreign").security

@@ -160,6 +160,7 @@ def test_outputs_are_checked_without_the_inputs(site: Site) -> None:
     assert check_outputs(site.folder) == CheckedOutputs(len(TARGETS) * 3 - 2, (hurt,), (lost,))
 
 
+@pytest.mark.slow
 def test_objects_of_stores_are_checked_alike(finished: Site, tmp_path: Path) -> None:
     out = tmp_path / "zarr"
     keys = {**finished.keys, "output": {"root": str(out), "format": "zarr", "count": True}}
@@ -181,6 +182,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     key=st.sampled_from(
         ["path", "input_hash", "untimed_hash", "size", "mtime_ns", "crc32", "skipped", "sources"]

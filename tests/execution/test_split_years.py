@@ -203,6 +203,7 @@ def test_history_that_goes_on_gives_the_months_before_a_scenario_begins(
     np.testing.assert_array_equal(found, expected.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_bad_file_of_a_scenario_leaves_its_december_out(tmp_path: Path, out: Path) -> None:
     root = write_hadgem2(tmp_path / "in")
     (root / "tas_day_HadGEM2-ES_rcp85_r1i1p1_20051201-20071130.nc").write_bytes(b"no NetCDF")
@@ -229,6 +230,7 @@ def test_a_step_beyond_the_last_day_of_a_file_is_not_taken_for_the_next_ones(
     check(run(workflow(root, out), serial=True))
 
 
+@pytest.mark.slow
 def test_days_that_a_file_lacks_of_its_part_of_a_year_are_noted(tmp_path: Path, out: Path) -> None:
     root = write_hadgem2(tmp_path / "in")
     dates = dates_of(2001, 2005, CALENDAR)
@@ -242,6 +244,7 @@ def test_days_that_a_file_lacks_of_its_part_of_a_year_are_noted(tmp_path: Path, 
     assert result.audit.incomplete == ((str(path), "2 days of 2005 have no value"),)
 
 
+@pytest.mark.slow
 def test_whole_files_of_years_from_december_to_november_are_not_noted(
     archive: Path, out: Path
 ) -> None:

@@ -360,6 +360,7 @@ def exact_mean(archive: Archive, years: Sequence[int], scenario: str | None = No
     return mean
 
 
+@pytest.mark.slow
 def test_walking_the_window_gives_exactly_the_mean_of_its_years(bench: Bench) -> None:
     carry = bench.walk("ssp585", 2009)
     assert carry.years == (2006, 2007, 2008, 2009)
@@ -536,6 +537,7 @@ def test_without_a_ring_a_file_that_breaks_after_it_was_read_fails_the_chain(
 # ---------------------------------------------------------------- write
 
 
+@pytest.mark.slow
 def test_a_normal_is_the_exact_mean_of_its_window(bench: Bench) -> None:
     carry = bench.walk("ssp245", 2009)
     job = bench.chain.job("ssp245", 2009)

@@ -311,6 +311,7 @@ def die_with_it_open(access: FileAccess, path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_file_that_killed_three_readers_is_opened_no_more_in_this_run(
     access: FileAccess, path: Path
 ) -> None:

@@ -263,6 +263,7 @@ def field_and_attributes(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         return np.round(var[:], 1), {k: var.getncattr(k) for k in ("units", "long_name")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", COMPRESSIONS, ids=str)
 def test_what_netcdf4_compresses_is_read_without_it(
     tmp_path: Path, storage: dict[str, Any]
@@ -463,6 +464,7 @@ def virtual(path: Path) -> None:
             axis.attach_scale(scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [

@@ -393,6 +393,7 @@ ATTRIBUTES = st.dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     lat=ATTRIBUTES, lon=ATTRIBUTES, dtype=st.sampled_from(["f8", "f4", "i2", "i4", "u1", "i8"]),

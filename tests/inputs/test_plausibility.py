@@ -130,6 +130,7 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.sampled_from(

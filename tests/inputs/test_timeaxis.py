@@ -243,6 +243,7 @@ NUMBERS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(
     NUMBERS,
     st.sampled_from(CALENDARS),

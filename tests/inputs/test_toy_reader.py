@@ -41,6 +41,7 @@ class WholeYears:
         return pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("most", "is_used"), [(10**6, True), (10, False)])
 def test_a_new_reader_gives_the_same_normals(tmp_path: Path, most: int, is_used: bool) -> None:
     write_archive(tmp_path / "in", variables=["tas"], first=2001, last=2008, calendar="standard")

@@ -74,6 +74,7 @@ def zipped(tmp_path: Path):
     forget("zip")
 
 
+@pytest.mark.slow
 def test_a_new_source_gives_the_same_normals(tmp_path: Path, zipped: Path) -> None:
     assert run(small(tmp_path / "in", tmp_path / "usual", scenarios=[]), serial=True).ok
     result = run(small(zipped, tmp_path / "new", scenarios=[]), serial=True)

@@ -206,6 +206,7 @@ def test_the_batch_job_of_the_driver_is_known_from_the_environment(
 # ---------------------------------------------------------------- of real runs
 
 
+@pytest.mark.slow
 def test_a_run_tells_how_it_is_from_beginning_to_end(archive: Archive, out: Path) -> None:
     seen: list[dict[str, Any]] = []
     folder = OutputFolder(out)

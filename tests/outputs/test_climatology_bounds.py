@@ -159,6 +159,7 @@ def test_a_longer_store_has_the_bounds_of_the_years_that_were_there(
     assert check(out) == 2 * 6
 
 
+@pytest.mark.slow
 def test_a_store_of_an_earlier_version_keeps_the_bounds_that_it_has(
     archive: Archive, out: Path
 ) -> None:

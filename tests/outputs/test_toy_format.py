@@ -134,6 +134,7 @@ def test_a_new_format_is_written_resumed_found_and_opened(archive: Archive, tmp_
     assert run(flow(archive, toy, "numpy"), serial=True).plan.n_normals == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_registered")
 def test_a_report_finds_the_normals_of_a_new_format(archive: Archive, tmp_path: Path) -> None:
     result = run(flow(archive, tmp_path / "toy", "numpy"), serial=True)
@@ -146,6 +147,7 @@ def test_a_report_finds_the_normals_of_a_new_format(archive: Archive, tmp_path: 
         assert np.isfinite(normal.values(0)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_registered")
 def test_tasks_of_dask_write_a_new_format_too(archive: Archive, tmp_path: Path) -> None:
     with distributed.Client(

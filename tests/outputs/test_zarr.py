@@ -530,6 +530,7 @@ def test_where_there_are_no_hard_links_objects_are_copied(
     assert contents(out) == contents(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_a_normal_that_was_never_finished_is_not_on_a_new_axis(archive: Archive, out: Path) -> None:
     make(archive, out, targets=[2007, 2009])
     shutil.rmtree(out / ".climdask/done")
@@ -754,6 +755,7 @@ def one(archive: Archive, site: Path) -> tuple[Store, NormalField]:
     )
 
 
+@pytest.mark.slow
 def test_a_task_that_outlives_its_run_harms_no_other_target_year(
     archive: Archive, site: Path, one: tuple[Store, NormalField], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -789,6 +791,7 @@ def test_a_target_year_that_a_store_was_not_made_ready_for_is_refused(
             zarrstore.write_normal(site, wrong, year, field)
 
 
+@pytest.mark.slow
 def test_the_normal_itself_is_written_last_and_recorded_after_that(
     archive: Archive, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -338,6 +338,7 @@ def test_annual_files_are_opened_once_and_twice_at_most_without_a_ring(problem):
             assert n <= (1 if demand.keep_ring else 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(problems())
 def test_a_layout_is_decided_by_its_demand(problem):
@@ -413,6 +414,7 @@ def test_scenarios_fork_from_the_end_of_the_trunk():
     assert dict(shared.last_uses) == {"historical": 2010, "ssp245": 2040, "ssp585": 2040}
 
 
+@pytest.mark.slow
 def test_scenarios_that_need_no_history_do_not_wait_for_it():
     demand = nex_demand("ssp245", targets={"historical": [1990], "ssp245": [2044, 2060]})
     branches = lay_out(demand, files_for(demand))
@@ -513,6 +515,7 @@ def test_a_gap_neither_enters_nor_leaves():
     assert steps[2004].leaves == BlockId("historical", 2001)
 
 
+@pytest.mark.slow
 def test_a_reference_period_far_before_the_targets_is_read_once_and_the_years_between_are_not():
     targets = {"historical": (), "ssp245": [2100]}
     demand = nex_demand(targets=targets, references={"historical": [2010]})

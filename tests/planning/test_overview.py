@@ -57,6 +57,7 @@ def row(one: Plan, name: str) -> list[str]:
     return line.split()[1:]
 
 
+@pytest.mark.slow
 def test_thirty_chains_are_told_one_by_one_and_more_as_a_table():
     one = planned(archive(15))
     assert len(starting(one, "chain ")) == 30
@@ -70,6 +71,7 @@ def test_thirty_chains_are_told_one_by_one_and_more_as_a_table():
     ]
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_model_and_the_target_years_of_each_variable():
     one = planned(archive(16))
     head = starting(one, "table")
@@ -83,6 +85,7 @@ def test_the_table_has_a_row_for_each_model_and_the_target_years_of_each_variabl
     assert len({len(line) for line in lines[first : first + 17]}) == 1, "columns stand in line"
 
 
+@pytest.mark.slow
 def test_the_table_shows_what_is_not_there_and_what_failed():
     found = archive(16)
     found[6] = series("pr", "M03", [f for f in NEX if f.scenario != "ssp585"])
@@ -98,6 +101,7 @@ def test_the_table_shows_what_is_not_there_and_what_failed():
     assert len(starting(both, "FAILED")) == 2
 
 
+@pytest.mark.slow
 def test_each_note_of_many_chains_names_all_of_them():
     found = archive(16)
     with_gap = [f for f in NEX if f.start[0] != 1960]
@@ -159,6 +163,7 @@ def test_a_plan_as_json_says_what_the_plan_does():
     assert said["cluster"]["memory_per_worker"] == 1 << 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [1, 16])
 def test_notes_are_told_one_by_one_in_json(models: int):
     files = [f for f in NEX if f.start[0] != 1960]

@@ -34,6 +34,7 @@ def test_shores_lie_in_the_box_and_fill_it(box: tuple[float, float, float, float
     assert found[3] < north + slack
 
 
+@pytest.mark.slow
 def test_a_map_of_another_turn_has_the_same_shores() -> None:
     one, two = coastlines(-12, 32, 35, 60), coastlines(348, 392, 35, 60)
     assert sum(map(len, one)) == sum(map(len, two))

@@ -506,6 +506,7 @@ def add_time_bounds(path: Path, length: float) -> None:
         edges[...] = time[...][:, None] + np.array([[-length / 2, length / 2]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("with_bounds", "words"),
     [

@@ -96,6 +96,7 @@ def test_its_values_are_the_means_of_the_right_years(
     assert found.values == expected
 
 
+@pytest.mark.slow
 def test_scenarios_share_history_and_differ_after_it(result: RunResult) -> None:
     with (
         result.open("tas", "global", scenario="ssp245") as one,
@@ -158,6 +159,7 @@ def test_of_two_members_one_must_be_chosen(archive: Archive, tmp_path: Path) -> 
 # ---------------------------------------------------------------- failures
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_in_part_knows_what_is_there(archive: Archive, tmp_path: Path) -> None:
     own = replace(archive, root=tmp_path / "in")
     for variable in ("tas", "pr"):

@@ -122,6 +122,7 @@ plain = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(words, plain, min_size=1, max_size=4))
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 def test_whatever_yaml_writes_is_read_back(
@@ -132,6 +133,7 @@ def test_whatever_yaml_writes_is_read_back(
     assert read_yaml(path) == content
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="ab:-[]{}&*<>!'\"#|%@`\n\t ,?0.é\0", max_size=40) | st.binary(max_size=40))
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 def test_rubbish_is_a_mapping_or_a_config_error_and_nothing_else(
