@@ -105,12 +105,16 @@ class Product:
         return statistic_of(self.over_years, self.pool_days, self.method)
 
     def name(self, variable: str) -> str:
-        """Return the name of the variable in the output: ``tas``, ``tas_std``, ``tas_p99_5``."""
+        """Return the name of the variable in the output.
+
+        ``tas``, ``tas_std``, ``tas_p99_5``, ``tas_smoothed``, ``tas_std_change``.
+        """
         stem = self.stem or variable
         if self.within and not self.stem and self.within.expression.kind is not Kind.MEAN:
             stem = f"{variable}_{self.within.expression.name}"
         what = "" if self.over_years == MEAN else f"_{self.over_years.replace('.', '_')}"
-        return f"{stem}{what}{self.change.suffix if self.change else ''}"
+        smoothed = "_smoothed" if self.smoothing and not self.stem else ""
+        return f"{stem}{what}{smoothed}{self.change.suffix if self.change else ''}"
 
     @property
     def normal(self) -> Product:

@@ -293,7 +293,7 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
             if key in seen:
                 raise ValueError(
                     f"normals: {_shown(seen[key])} and {_shown(product)} would both be {name}; "
-                    f"give one of them a name{_such_as(seen[key], product, variable)}"
+                    "give one of them a name"
                 )
             if product.stem and name in OWN_NAMES:
                 raise ValueError(
@@ -301,13 +301,6 @@ def check_names(entries: Sequence[str | NormalEntry], variables: Sequence[str]) 
                     f"{name}; expected another name"
                 )
             seen[key] = product
-
-
-def _such_as(one: Product, other: Product, variable: str) -> str:
-    """Return a name for one of two products that differ by their smoothing; "" for others."""
-    if one.smoothing == other.smoothing:
-        return ""
-    return f", such as name: {one.stem or variable}_smoothed"
 
 
 def _check_cycles(products: Sequence[Product]) -> None:

@@ -30,7 +30,7 @@ SMOOTH: list[Any] = [
 ]
 NAMES = {
     "tas", "waves", "running", "running_std", "running_p90", "triangle", "triangle_median",
-    "tas_p90",
+    "tas_p90_smoothed",
 }  # fmt: skip
 CALENDARS = {"standard": "keep", "noleap": "drop", "360_day": "drop"}
 
@@ -195,7 +195,7 @@ def test_smoothing_shares_the_checkpoints_of_what_is_not_smoothed(
 def test_a_plan_lists_how_products_are_smoothed(archive: Archive, tmp_path: Path) -> None:
     text = str(plan(flow(archive, tmp_path / "out")))
     assert "makes day: tas, running (centred running mean of 31 days), " in text
-    assert "tas_p90 (least-squares fit of the mean and 2 harmonics of the year)" in text
+    assert "tas_p90_smoothed (least-squares fit of the mean and 2 harmonics of the year)" in text
 
 
 @pytest.mark.parametrize(
@@ -216,11 +216,11 @@ def test_a_plan_lists_how_products_are_smoothed(archive: Archive, tmp_path: Path
         ([{"smooth": {"harmonics": 4}, "each": "month"}], "smooth is of days; leave it out"),
         ([{"smooth": {"harmonics": 4}, "over_years": ["mean", "count"]}],
          "over_years: count is a number of values, which is not smoothed"),
-        (["mean", {"smooth": {"harmonics": 4}}],
-         r"mean and mean with smooth: \{harmonics: 4\} would both be tas; give one of them a name, "
-         "such as name: tas_smoothed"),
         ([{"smooth": {"triangular": 29}}, {"smooth": {"running_mean": 31}}],
-         r"smooth: \{running_mean: 31\} and mean with smooth: \{triangular: 29\} would both be"),
+         r"smooth: \{running_mean: 31\} and mean with smooth: \{triangular: 29\} would both be "
+         "tas_smoothed; give one of them a name"),
+        (["mean", {"smooth": {"harmonics": 4}, "name": "tas"}],
+         r"mean and mean with smooth: \{harmonics: 4\}, name: tas would both be tas; give one"),
     ],
 )  # fmt: skip
 def test_a_wrong_smoothing_is_told_with_what_is_expected(
@@ -228,3 +228,17 @@ def test_a_wrong_smoothing_is_told_with_what_is_expected(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         small(tmp_path, tmp_path, normals=normals)
+
+
+@pytest.mark.slow
+def test_a_normal_and_what_is_smoothed_of_it_stand_side_by_side(
+    archive: Archive, tmp_path: Path
+) -> None:
+    normals = ["mean", "std", {"smooth": {"harmonics": 4}, "over_years": ["mean", "std"]}]
+    result = run(flow(archive, tmp_path / "out", normals=normals), serial=True)
+    with result.open("tas", "global") as dataset:
+        values = {n: dataset[n].isel(target_year=0).values for n in ("tas", "tas_std")}
+        for name, plain in values.items():
+            right = fitted(plain.reshape(len(plain), -1).astype(float), 4)
+            got = dataset[f"{name}_smoothed"].isel(target_year=0).values
+            np.testing.assert_allclose(got.reshape(right.shape), right, rtol=1e-6)
